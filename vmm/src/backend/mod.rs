@@ -1,0 +1,60 @@
+//! Backends: what runs a virtual machine.
+//!
+//! Two exist at run time, so they are behind a trait: `kvm`, in this process, and `qemu`, a child
+//! process for hosts without a usable KVM.
+
+use std::fmt::Debug;
+use std::os::fd::BorrowedFd;
+
+use crate::VmConfig;
+
+/// Something that can run virtual machines on this host.
+pub trait Backend: Debug {
+    /// The name for `--backend` and for messages.
+    fn name(&self) -> &'static str;
+
+    /// Starts a machine and returns while it boots.
+    ///
+    /// # Errors
+    /// If the machine cannot be made; nothing of it is left then.
+    fn start(&self, config: VmConfig) -> Result<Box<dyn Machine>, StartError>;
+}
+
+/// A running machine. Dropping it stops it and frees all it holds.
+pub trait Machine: Debug {
+    /// Becomes readable when the machine has stopped by itself.
+    fn stopped(&self) -> BorrowedFd<'_>;
+
+    /// Why the machine stopped by itself; `None` while it runs.
+    fn exit(&mut self) -> Option<VmExit>;
+
+    /// Stops the machine at once, without telling the guest. Does nothing if it has stopped.
+    fn stop(&mut self);
+}
+
+/// Why a machine stopped by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VmExit {
+    /// The guest powered off or reset; a machine never restarts.
+    Guest,
+    /// The machine cannot go on: what happened, for people.
+    Broken(String),
+}
+
+/// Why a machine could not be started.
+///
+/// Callers print the chain; what to do about it is part of the message where the machine knows.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Part of the configuration cannot be used.
+    #[error("{0}")]
+    Config(String),
+    /// An operation of the host failed.
+    #[error("{what}")]
+    Host {
+        /// What was tried, on what.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}

@@ -1,0 +1,10 @@
+//! The virtual machine: memory, vCPUs, devices, and the backends that run them.
+//!
+//! This crate knows nothing of images, registries or the command line. It is given a [`VmConfig`]
+//! and a [`Backend`], and gives back a running [`Machine`].
+
+pub mod backend;
+pub mod config;
+
+pub use backend::{Backend, Machine, StartError, VmExit};
+pub use config::VmConfig;
