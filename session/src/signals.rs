@@ -1,0 +1,59 @@
+//! Signals of this process, as something that `poll(2)` can wait for.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
+
+/// What a user's shell or supervisor sends to end a program.
+const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+const CAUGHT: [i32; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH];
+
+/// A signal that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrived {
+    /// The terminal's size changed.
+    WindowChanged,
+    /// A signal that asks the program to end.
+    End(u8),
+    /// Any other, for the guest's command to handle.
+    Other(u8),
+}
+
+/// Catches signals from its making until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    delivery: SignalDelivery<UnixStream, SignalOnly>,
+}
+
+impl Signals {
+    pub(crate) fn catch() -> io::Result<Self> {
+        let (read, write) = UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        Ok(Self {
+            delivery: SignalDelivery::with_pipe(read, write, SignalOnly, CAUGHT)?,
+        })
+    }
+
+    /// Readable when [`take`](Self::take) has something.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.delivery.get_read().as_fd()
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Arrived> {
+        let pending = self.delivery.pending();
+        pending
+            .filter_map(|signal| {
+                let number = u8::try_from(signal).ok()?;
+                Some(match signal {
+                    SIGWINCH => Arrived::WindowChanged,
+                    _ if ENDING.contains(&signal) => Arrived::End(number),
+                    _ => Arrived::Other(number),
+                })
+            })
+            .collect()
+    }
+}
