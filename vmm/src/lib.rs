@@ -3,6 +3,7 @@
 //! This crate knows nothing of images, registries or the command line. It is given a [`VmConfig`]
 //! and a [`Backend`], and gives back a running [`Machine`].
 
+mod arch;
 pub mod backend;
 pub mod config;
 

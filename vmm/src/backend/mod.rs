@@ -3,6 +3,8 @@
 //! Two exist at run time, so they are behind a trait: `kvm`, in this process, and `qemu`, a child
 //! process for hosts without a usable KVM.
 
+pub mod qemu;
+
 use std::fmt::Debug;
 use std::os::fd::BorrowedFd;
 

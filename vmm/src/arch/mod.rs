@@ -1,0 +1,7 @@
+//! Everything that depends on the host's architecture, under the same names for each.
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86_64::{QEMU, qemu_machine};
