@@ -6,6 +6,8 @@
 mod arch;
 pub mod backend;
 pub mod config;
+mod self_test;
 
 pub use backend::{Backend, Machine, StartError, VmExit};
 pub use config::VmConfig;
+pub use self_test::{SelfTestError, self_test};

@@ -4,4 +4,4 @@
 mod x86_64;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{QEMU, qemu_machine};
+pub(crate) use x86_64::*;

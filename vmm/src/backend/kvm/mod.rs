@@ -1,0 +1,3 @@
+//! The backend that runs machines in this process, on `/dev/kvm`.
+
+pub(crate) mod kick;
