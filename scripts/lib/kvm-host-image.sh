@@ -1,0 +1,36 @@
+# The emulated KVM host's kernel and initramfs, made once from Debian's packages.
+# shellcheck shell=bash
+
+# kvm_host_image ARCH: prints the folder that holds `kernel` and `initramfs`.
+kvm_host_image() {
+	local arch=$1 parts=$root/tests/kvm-host debs key image
+	mapfile -t debs < <("$root/scripts/debian-package" --arch amd64 linux-image-amd64 busybox-static)
+	((${#debs[@]} == 2)) || return
+	key=$(cat "${BASH_SOURCE[0]}" "$parts"/* | sha256sum - "${debs[@]}" | sha256sum | cut -c1-16)
+	image=$lab/kvm-host/$arch-$key
+	[[ -d $image ]] || make_kvm_host_image "$arch" "$image" "${debs[@]}"
+	echo "$image"
+}
+
+make_kvm_host_image() (
+	arch=$1 image=$2 kernel_deb=$3 busybox_deb=$4 parts=$root/tests/kvm-host
+	say "making the emulated KVM host's initramfs"
+	mkdir -p "$lab/kvm-host"
+	work=$(mktemp -d "$lab/kvm-host/new.XXXXXX")
+	trap 'rm -rf "$work"' EXIT
+	tree=$work/tree
+	mkdir -p "$tree"/{bin,dev,proc,sys,modules} "$work/deb" "$work/image"
+
+	dpkg-deb --fsys-tarfile "$busybox_deb" | tar -x -C "$tree" ./bin/busybox
+	sed 's|^|./lib/modules/*/|' "$parts/modules-$arch" >"$work/wanted"
+	dpkg-deb --fsys-tarfile "$kernel_deb" |
+		tar -x -C "$work/deb" --wildcards --files-from "$work/wanted" './boot/vmlinuz-*'
+	cp "$work"/deb/boot/vmlinuz-* "$work/image/kernel"
+	find "$work/deb/lib" -name '*.ko' -exec cp {} "$tree/modules" \;
+	cp "$parts/modules-$arch" "$tree/modules/order"
+	cp "$parts/init" "$parts/session" "$tree"
+	chmod 755 "$tree/init"
+	(cd "$tree" && find . | bin/busybox cpio -o -H newc 2>/dev/null) >"$work/image/initramfs"
+	# Another run may have made the same meanwhile.
+	mv -T "$work/image" "$image" 2>/dev/null || [[ -d $image ]]
+)
