@@ -1,0 +1,76 @@
+//! The arguments a kernel is booted with.
+
+use crate::{Arch, Kernel};
+
+/// What a run wants of the boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BootOptions {
+    /// The machine has a serial port, and the kernel's messages go there.
+    pub serial: bool,
+    /// The kernel says all it has to say, and guest-init with it.
+    pub debug: bool,
+}
+
+/// The arguments for a kernel, each because of its configuration or because every guest wants it.
+pub(crate) fn arguments(kernel: &Kernel, options: &BootOptions) -> Vec<String> {
+    let config = kernel.config();
+    let x86 = kernel.arch() == Arch::X86_64;
+    let mut arguments = Vec::new();
+    let mut add = |argument: &str| arguments.push(argument.to_owned());
+
+    // Every byte on the serial port is an exit from the virtual machine.
+    if options.debug {
+        add("ignore_loglevel");
+    } else {
+        add("quiet");
+    }
+    // A kernel that panics ends its run at once: there is nobody to read a halted machine's screen.
+    add("panic=-1");
+
+    if x86 {
+        // By triple fault: needs no device, where the other ways try a keyboard controller or PCI.
+        add("reboot=t");
+        if options.serial {
+            add("console=ttyS0");
+        } else if config.is_built_in("CONFIG_SERIAL_8250") {
+            // The driver would look for its four usual ports, and each look is an exit.
+            add("8250.nr_uarts=0");
+        }
+        // There is no PCI bus; looking for one reads configuration ports of devices that are not.
+        if config.is_built_in("CONFIG_PCI") {
+            add("pci=off");
+        }
+        // Calls at boot are left out by name, which the kernel can only do if it knows its symbols.
+        if config.is_built_in("CONFIG_KALLSYMS") {
+            let mut left_out = Vec::new();
+            // There is no keyboard controller; looking for one waits for its time-outs, up to a
+            // second.
+            if config.is_built_in("CONFIG_SERIO_I8042") {
+                left_out.push("i8042_init");
+            }
+            // Reports as an error that there is no PCI.
+            if config.is_built_in("CONFIG_PCI") {
+                left_out.push("pci_arch_init");
+            }
+            if !left_out.is_empty() {
+                add(&format!("initcall_blacklist={}", left_out.join(",")));
+            }
+        }
+    } else if options.serial {
+        add("console=ttyAMA0");
+    }
+
+    // The host's seed and the CPU's own generator make the guest's randomness ready at once. Newer
+    // kernels have no such options and trust both.
+    if config.is_off("CONFIG_RANDOM_TRUST_BOOTLOADER") {
+        add("random.trust_bootloader=on");
+    }
+    if config.is_off("CONFIG_RANDOM_TRUST_CPU") {
+        add("random.trust_cpu=on");
+    }
+    // Self-tests of every cipher, at every boot.
+    if config.is_off("CONFIG_CRYPTO_MANAGER_DISABLE_TESTS") {
+        add("cryptomgr.notests");
+    }
+    arguments
+}

@@ -1,0 +1,283 @@
+//! The folder in which kernels are kept.
+//!
+//! Each kernel has a folder of its own, named by its id. It is made under another name, synced and
+//! renamed, so a kernel is there whole or not at all. One process at a time changes the store; any
+//! number may use it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest, Sha256};
+
+use crate::drivers::DRIVERS;
+use crate::error::io_error;
+use crate::image::{self, LoadableKernel};
+use crate::kernel::{CONFIG, MODULES, RECORD, Record, VMLINUX, hex};
+use crate::modules::{Modules, choose};
+use crate::package::{CONFIG_PREFIX, Contents, KERNEL_PREFIX, read_deb};
+use crate::{Arch, Error, FormatError, Kernel, KernelConfig};
+
+/// Held while the store is changed.
+const LOCK: &str = "lock";
+/// Folders in the making or being removed.
+const STAGING: &str = "staging";
+
+/// The largest kernel file accepted as it is shipped, in bytes.
+const MAX_SHIPPED: u64 = 512 << 20;
+/// The largest configuration accepted, in bytes: Debian's has 270 KB.
+const MAX_CONFIG: u64 = 4 << 20;
+
+/// The kernels stored in a folder.
+#[derive(Clone, Debug)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+impl Store {
+    /// Opens the store in `dir`, and makes it if there is none.
+    ///
+    /// # Errors
+    /// If the folder cannot be made.
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(dir).map_err(io_error("create", dir))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+        })
+    }
+
+    /// Imports the kernel of a Debian `linux-image` package. It becomes the default.
+    ///
+    /// # Errors
+    /// If the package cannot be read or holds no usable kernel; the store is unchanged then.
+    pub fn import_deb(&self, package: &Path) -> Result<Kernel, Error> {
+        let file = File::open(package).map_err(io_error("open", package))?;
+        self.import(package, |contents| read_deb(BufReader::new(file), contents))
+    }
+
+    /// All kernels, the last imported first.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn list(&self) -> Result<Vec<Kernel>, Error> {
+        let mut kernels = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(io_error("list", &self.dir))? {
+            let entry = entry.map_err(io_error("list", &self.dir))?;
+            let name = entry.file_name();
+            if let Some(id) = name.to_str()
+                && entry.path().join(RECORD).exists()
+            {
+                kernels.push(Kernel::read(&entry.path(), id)?);
+            }
+        }
+        kernels.sort_by_key(|kernel| std::cmp::Reverse(kernel.imported_ns()));
+        Ok(kernels)
+    }
+
+    /// The kernel of this id, or the only one whose id begins so.
+    ///
+    /// # Errors
+    /// If there is none or there are several, or the store cannot be read.
+    pub fn get(&self, id: &str) -> Result<Kernel, Error> {
+        let mut kernels = self.list()?;
+        if let Some(exact) = kernels.iter().position(|kernel| kernel.id() == id) {
+            return Ok(kernels.swap_remove(exact));
+        }
+        kernels.retain(|kernel| kernel.id().starts_with(id));
+        match kernels.len() {
+            0 => Err(Error::NotFound(id.to_owned())),
+            1 => Ok(kernels.remove(0)),
+            _ => Err(Error::Ambiguous {
+                name: id.to_owned(),
+                matches: kernels.iter().map(|k| k.id().to_owned()).collect(),
+            }),
+        }
+    }
+
+    /// The kernel that guests of an architecture boot: the last imported.
+    ///
+    /// # Errors
+    /// If there is none, or the store cannot be read.
+    pub fn default_for(&self, arch: Arch) -> Result<Kernel, Error> {
+        self.list()?
+            .into_iter()
+            .find(|kernel| kernel.arch() == arch)
+            .ok_or(Error::NoneFor(arch))
+    }
+
+    /// Removes a kernel, named as for [`get`](Self::get). Machines that run it are not disturbed.
+    ///
+    /// # Errors
+    /// If there is no such kernel, or it cannot be removed.
+    pub fn remove(&self, id: &str) -> Result<(), Error> {
+        let _lock = self.lock()?;
+        let staging = self.staging()?;
+        let path = self.dir.join(self.get(id)?.id());
+        fs::rename(&path, staging.path().join("removed")).map_err(io_error("remove", &path))?;
+        staging.close().map_err(io_error("remove", &path))
+    }
+
+    fn import(
+        &self,
+        path: &Path,
+        read: impl FnOnce(&mut Contents) -> Result<(), FormatError>,
+    ) -> Result<Kernel, Error> {
+        let _lock = self.lock()?;
+        let staging = self.staging()?;
+        let mut contents =
+            Contents::new_in(&self.dir).map_err(io_error("create a file in", &self.dir))?;
+        let import = read(&mut contents).and_then(|()| Import::read(&contents));
+        let import = import.map_err(|source| Error::Import {
+            path: path.to_owned(),
+            source,
+        })?;
+        let source = path.file_name().unwrap_or_default().to_string_lossy();
+        self.keep(&import, &source, staging)
+    }
+
+    /// Writes an import into its folder, or makes the one that is there the default.
+    fn keep(
+        &self,
+        import: &Import,
+        source: &str,
+        staging: tempfile::TempDir,
+    ) -> Result<Kernel, Error> {
+        let id = import.id();
+        let path = self.dir.join(&id);
+        let record = Record {
+            version: import.version.clone(),
+            arch: import.kernel.arch,
+            source: source.to_owned(),
+            imported_ns: now_ns(),
+            choices: import.choices.clone(),
+            modules: import.modules.keys().cloned().collect(),
+            built_in: import.built_in.clone(),
+        };
+        let record = serde_json::to_vec_pretty(&record)
+            .map_err(|error| io_error("describe", &path)(error.into()))?;
+
+        let new = staging.path().join(&id);
+        let modules = new.join(MODULES);
+        fs::create_dir_all(&modules).map_err(io_error("create", &modules))?;
+        write(&new.join(RECORD), &record)?;
+        if path.exists() {
+            let old = path.join(RECORD);
+            fs::rename(new.join(RECORD), &old).map_err(io_error("replace", &old))?;
+            sync_dir(&path)?;
+            return Kernel::read(&path, &id);
+        }
+        write(&new.join(VMLINUX), &import.kernel.bytes)?;
+        write(&new.join(CONFIG), &import.config)?;
+        for (name, contents) in &import.modules {
+            write(&modules.join(format!("{name}.ko")), contents)?;
+        }
+        sync_dir(&modules)?;
+        sync_dir(&new)?;
+        fs::rename(&new, &path).map_err(io_error("create", &path))?;
+        sync_dir(&self.dir)?;
+        Kernel::read(&path, &id)
+    }
+
+    fn lock(&self) -> Result<File, Error> {
+        let path = self.dir.join(LOCK);
+        let lock = File::create(&path).map_err(io_error("create", &path))?;
+        lock.lock().map_err(io_error("lock", &path))?;
+        Ok(lock)
+    }
+
+    /// An empty folder to work in, removed when dropped. The lock must be held: whatever else is
+    /// being staged is of a process that died, and is removed.
+    fn staging(&self) -> Result<tempfile::TempDir, Error> {
+        let path = self.dir.join(STAGING);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(io_error("remove", &path)(error));
+            }
+            _ => {}
+        }
+        fs::create_dir(&path).map_err(io_error("create", &path))?;
+        tempfile::tempdir_in(&path).map_err(io_error("create a folder in", &path))
+    }
+}
+
+/// All that is taken over from a package.
+struct Import {
+    kernel: LoadableKernel,
+    version: String,
+    config: Vec<u8>,
+    choices: BTreeMap<String, crate::modules::Choice>,
+    modules: BTreeMap<String, Vec<u8>>,
+    built_in: BTreeSet<String>,
+}
+
+impl Import {
+    fn read(contents: &Contents) -> Result<Self, FormatError> {
+        let path = contents.the_only(KERNEL_PREFIX, "kernel")?;
+        let kernel = image::unpack(contents.read(path, MAX_SHIPPED)?)?;
+        let version = kernel.version()?;
+        let path = contents.the_only(CONFIG_PREFIX, "kernel configuration")?;
+        let config = contents.read(path, MAX_CONFIG)?;
+        let settings = KernelConfig::parse(&String::from_utf8_lossy(&config));
+
+        let available = Modules::read(contents)?;
+        let choices = choose(&available, DRIVERS.iter().map(|driver| driver.module))?;
+        let mut modules = BTreeMap::new();
+        for name in choices.keys() {
+            if let Some(module) = available.contents(contents, name)? {
+                modules.insert(name.clone(), module);
+            }
+        }
+        let built_in = DRIVERS
+            .iter()
+            .filter(|driver| {
+                available.is_built_in(driver.module) || settings.is_built_in(driver.option)
+            })
+            .map(|driver| driver.module.to_owned());
+        Ok(Self {
+            built_in: built_in.collect(),
+            kernel,
+            version,
+            config,
+            choices,
+            modules,
+        })
+    }
+
+    /// The version, and some of the hash of all contents.
+    fn id(&self) -> String {
+        let mut hash = Sha256::new();
+        let mut add = |part: &[u8]| {
+            hash.update(part.len().to_le_bytes());
+            hash.update(part);
+        };
+        add(&self.kernel.bytes);
+        add(&self.config);
+        for (name, contents) in &self.modules {
+            add(name.as_bytes());
+            add(contents);
+        }
+        format!("{}-{}", self.version, hex(&hash.finalize()[..4]))
+    }
+}
+
+fn write(path: &Path, contents: &[u8]) -> Result<(), Error> {
+    File::create_new(path)
+        .and_then(|mut file| {
+            file.write_all(contents)?;
+            file.sync_all()
+        })
+        .map_err(io_error("write", path))
+}
+
+fn sync_dir(path: &Path) -> Result<(), Error> {
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .map_err(io_error("sync", path))
+}
+
+fn now_ns() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_epoch.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
