@@ -1,8 +1,71 @@
 //! The `terrarium` command.
 
-/// guest-init, built by `build.rs`.
-static GUEST_INIT: &[u8] = include_bytes!(env!("GUEST_INIT"));
+#![allow(
+    unreachable_pub,
+    reason = "a program has no outside that could reach it"
+)]
 
-fn main() {
-    println!("{}", GUEST_INIT.len());
+mod doctor;
+mod home;
+mod units;
+
+use std::ffi::OsStr;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// terrarium's own failure, as `docker run` reports it: apart from any code of the command.
+const EXIT_RUN_FAILED: u8 = 125;
+
+/// Run container images as micro-VMs.
+#[derive(Parser, Debug)]
+#[command(
+    version,
+    propagate_version = false,
+    disable_help_subcommand = true,
+    after_help = "\
+Examples:
+  terrarium run python:2.7.16-alpine3.9            a Python 2.7 prompt
+  terrarium run python:2.7.16-alpine3.9 python2 -c 'print 6 * 7'
+  terrarium doctor                                 can this host run machines?
+
+Everything is kept in $TERRARIUM_HOME, by default ~/.local/share/terrarium."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Doctor(doctor::DoctorOptions),
+}
+
+fn main() -> ExitCode {
+    let is_run = std::env::args_os().nth(1).as_deref() == Some(OsStr::new("run"));
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are "errors" too, of code 0.
+            let code = match error.exit_code() {
+                0 => ExitCode::SUCCESS,
+                _ if is_run => ExitCode::from(EXIT_RUN_FAILED),
+                code => u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from),
+            };
+            // Fails only if standard error is closed.
+            let _ = error.print();
+            return code;
+        }
+    };
+    let result = match cli.command {
+        Command::Doctor(options) => doctor::run(&options),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("terrarium: {error:#}");
+        if is_run {
+            ExitCode::from(EXIT_RUN_FAILED)
+        } else {
+            ExitCode::FAILURE
+        }
+    })
 }
