@@ -6,7 +6,12 @@
 mod arch;
 pub mod backend;
 pub mod config;
+mod devices;
+mod initramfs;
+mod memory;
+mod random;
 mod self_test;
+mod stream;
 
 pub use backend::{Backend, Machine, StartError, VmExit};
 pub use config::VmConfig;

@@ -3,7 +3,7 @@
 //! Two exist at run time, so they are behind a trait: `kvm`, in this process, and `qemu`, a child
 //! process for hosts without a usable KVM.
 
-pub(crate) mod kvm;
+pub mod kvm;
 pub mod qemu;
 
 use std::fmt::Debug;

@@ -1,3 +1,124 @@
 //! The backend that runs machines in this process, on `/dev/kvm`.
 
 pub(crate) mod kick;
+mod lifecycle;
+mod machine;
+mod vcpu;
+
+use std::io;
+use std::mem;
+use std::sync::{Arc, Mutex};
+
+use self::lifecycle::Lifecycle;
+use self::machine::{KvmMachine, Parts};
+use crate::arch::{self, Ports, VcpuTemplate};
+use crate::backend::{Backend, Machine, StartError};
+use crate::config::VmConfig;
+use crate::devices::bus::Bus;
+use crate::devices::virtio::VirtioDevice;
+use crate::devices::virtio::block::Block;
+use crate::devices::virtio::console::Console;
+use crate::devices::virtio::entropy::Entropy;
+use crate::{memory, self_test};
+
+/// The KVM backend.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kvm;
+
+impl Backend for Kvm {
+    fn name(&self) -> &'static str {
+        "kvm"
+    }
+
+    fn start(&self, mut config: VmConfig) -> Result<Box<dyn Machine>, StartError> {
+        check(&config)?;
+        let kvm = self_test::open().map_err(|error| StartError::Host {
+            what: "Cannot use KVM".into(),
+            source: io::Error::other(error),
+        })?;
+        let devices = devices(&mut config)?;
+        let slots: Vec<_> = (0..devices.len())
+            .map(|index| arch::mmio_slot(index).ok_or_else(too_many_devices))
+            .collect::<Result<_, _>>()?;
+
+        let vm = kvm
+            .create_vm()
+            .map_err(|e| failed("Cannot create a virtual machine with KVM")(e.into()))?;
+        let mib = config.memory >> 20;
+        let memory = memory::allocate(&arch::memory_ranges(config.memory))
+            .and_then(|memory| memory::attach(&vm, &memory).map(|()| memory))
+            .map_err(failed(&format!(
+                "Cannot get {mib} MiB of memory for the guest"
+            )))?;
+        let entry = arch::load(&memory, &config, &slots)?;
+
+        let set_up = failed("Cannot set up a virtual machine with KVM");
+        arch::prepare_vm(&vm).map_err(&set_up)?;
+        let template = VcpuTemplate::new(&kvm, config.vcpus).map_err(&set_up)?;
+        let mut vcpus = Vec::with_capacity(config.vcpus.into());
+        for index in 0..config.vcpus {
+            let vcpu = vm
+                .create_vcpu(index.into())
+                .map_err(|e| failed(&format!("Cannot create vCPU {index}"))(e.into()))?;
+            template
+                .apply(&vcpu, index, entry, &memory)
+                .map_err(failed(&format!("Cannot set up vCPU {index}")))?;
+            vcpus.push(vcpu);
+        }
+
+        let lifecycle = Arc::new(Lifecycle::new(config.vcpus).map_err(&set_up)?);
+        let bus = Bus::new(devices, &vm, &memory)
+            .map_err(failed("Cannot connect the devices to the virtual machine"))?;
+        let ports = Ports::new(&vm, config.serial, lifecycle.stop()).map_err(&set_up)?;
+        let parts = Parts {
+            bus,
+            ports: Mutex::new(ports),
+            _vm: vm,
+            _memory: memory,
+        };
+        let machine = KvmMachine::start(parts, vcpus, lifecycle)
+            .map_err(failed("Cannot start the virtual machine's threads"))?;
+        Ok(Box::new(machine))
+    }
+}
+
+fn check(config: &VmConfig) -> Result<(), StartError> {
+    let message = if config.vcpus == 0 {
+        "A machine needs a vCPU"
+    } else if config.vcpus > arch::MAX_VCPUS {
+        "So many vCPUs are not possible"
+    } else if config.memory == 0 || !config.memory.is_multiple_of(4096) {
+        "A machine needs memory, a whole number of pages"
+    } else {
+        return Ok(());
+    };
+    Err(StartError::Config(message.into()))
+}
+
+/// The devices, disks first, so that the guest names them in this order.
+fn devices(config: &mut VmConfig) -> Result<Vec<Box<dyn VirtioDevice>>, StartError> {
+    let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
+    for disk in &config.disks {
+        devices.push(Box::new(Block::new(disk)?));
+    }
+    if !config.ports.is_empty() {
+        devices.push(Box::new(Console::new(mem::take(&mut config.ports))));
+    }
+    devices.push(Box::new(Entropy::default()));
+    Ok(devices)
+}
+
+fn too_many_devices() -> StartError {
+    StartError::Config(format!(
+        "A machine can have {} disks at most",
+        arch::MAX_DEVICES - 2
+    ))
+}
+
+fn failed(what: &str) -> impl Fn(io::Error) -> StartError {
+    let what = what.to_owned();
+    move |source| StartError::Host {
+        what: what.clone(),
+        source,
+    }
+}

@@ -1,0 +1,49 @@
+//! What a virtual machine needs before its vCPUs exist, and where its devices are.
+
+use std::io;
+
+use kvm_ioctls::{Cap, VmFd};
+
+use super::layout;
+use crate::devices::MmioSlot;
+
+/// What the backend needs of KVM, with the names that `KVM_CHECK_EXTENSION` knows them by.
+pub(crate) const REQUIRED_CAPABILITIES: [(Cap, &str); 7] = [
+    (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
+    (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
+    (Cap::Irqfd, "KVM_CAP_IRQFD"),
+    (Cap::Ioeventfd, "KVM_CAP_IOEVENTFD"),
+    (Cap::ExtCpuid, "KVM_CAP_EXT_CPUID"),
+    (Cap::SetTssAddr, "KVM_CAP_SET_TSS_ADDR"),
+    (Cap::MpState, "KVM_CAP_MP_STATE"),
+];
+
+/// The most virtio-mmio devices: each has an interrupt of its own.
+pub(crate) const MAX_DEVICES: usize = (layout::GSI_COUNT - layout::FIRST_VIRTIO_GSI) as usize;
+
+/// The most vCPUs: APIC ids have 8 bits, one of them is the I/O APIC's and one means all.
+pub(crate) const MAX_VCPUS: u8 = 254;
+
+/// Creates the interrupt controllers. Needed before the first vCPU.
+pub(crate) fn prepare_vm(vm: &VmFd) -> io::Result<()> {
+    vm.set_tss_address(usize::try_from(layout::TSS).map_err(io::Error::other)?)?;
+    vm.create_irq_chip()?;
+    Ok(())
+}
+
+/// Where the device of this index is; `None` from [`MAX_DEVICES`] on.
+pub(crate) fn mmio_slot(index: usize) -> Option<MmioSlot> {
+    let index = u32::try_from(index).ok()?;
+    let gsi = layout::FIRST_VIRTIO_GSI + index;
+    (gsi < layout::GSI_COUNT).then(|| MmioSlot {
+        address: layout::VIRTIO_MMIO + u64::from(index) * layout::VIRTIO_MMIO_STRIDE,
+        gsi,
+    })
+}
+
+/// Which device an address belongs to, and the offset into its registers.
+pub(crate) fn mmio_index(address: u64) -> Option<(usize, u64)> {
+    let offset = address.checked_sub(layout::VIRTIO_MMIO)?;
+    let index = usize::try_from(offset / layout::VIRTIO_MMIO_STRIDE).ok()?;
+    Some((index, offset % layout::VIRTIO_MMIO_STRIDE))
+}

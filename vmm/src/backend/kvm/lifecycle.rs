@@ -1,0 +1,95 @@
+//! How a machine's threads tell each other that it is over.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::kick::VcpuThread;
+use crate::backend::VmExit;
+
+/// State shared by all threads of a machine and by its owner.
+#[derive(Debug)]
+pub(super) struct Lifecycle {
+    /// Readable once the machine has stopped by itself.
+    stopped: EventFd,
+    /// Readable once all threads must end.
+    stop: EventFd,
+    stopping: AtomicBool,
+    exit: Mutex<Option<VmExit>>,
+    vcpus: Vec<VcpuThread>,
+}
+
+impl Lifecycle {
+    pub(super) fn new(vcpus: u8) -> io::Result<Self> {
+        Ok(Self {
+            stopped: EventFd::new(EFD_NONBLOCK)?,
+            stop: EventFd::new(EFD_NONBLOCK)?,
+            stopping: AtomicBool::new(false),
+            exit: Mutex::new(None),
+            vcpus: (0..vcpus).map(|_| VcpuThread::default()).collect(),
+        })
+    }
+
+    /// Ends all threads. The first reason given is the machine's; without one it was told to stop.
+    pub(super) fn end(&self, exit: Option<VmExit>) {
+        if self.stopping.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        *self.exit_lock() = exit;
+        // A counter of a few cannot be full.
+        let _ = self.stop.write(1);
+        for vcpu in &self.vcpus {
+            vcpu.kick();
+        }
+    }
+
+    /// Whether threads must end.
+    pub(super) fn is_ending(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// All that the guest sent has reached the host: the owner may know that the machine stopped.
+    pub(super) fn settle(&self) {
+        if self.exit_lock().is_some() {
+            let _ = self.stopped.write(1);
+        }
+    }
+
+    pub(super) fn exit(&self) -> Option<VmExit> {
+        self.exit_lock().clone()
+    }
+
+    pub(super) fn stopped(&self) -> &EventFd {
+        &self.stopped
+    }
+
+    pub(super) fn stop(&self) -> &EventFd {
+        &self.stop
+    }
+
+    pub(super) fn vcpu(&self, index: u8) -> Option<&VcpuThread> {
+        self.vcpus.get(usize::from(index))
+    }
+
+    fn exit_lock(&self) -> MutexGuard<'_, Option<VmExit>> {
+        self.exit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends the machine as broken when the thread that holds it panics.
+pub(super) struct PanicGuard<'a> {
+    pub(super) lifecycle: &'a Lifecycle,
+    pub(super) thread: &'a str,
+}
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let message = format!("The machine's {} thread panicked", self.thread);
+            self.lifecycle.end(Some(VmExit::Broken(message)));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! A vCPU's thread.
+
+use std::sync::{Mutex, PoisonError};
+
+use kvm_ioctls::{VcpuExit, VcpuFd};
+
+use super::lifecycle::{Lifecycle, PanicGuard};
+use crate::arch::{self, PortWrite, Ports};
+use crate::backend::VmExit;
+use crate::devices::bus::Bus;
+
+/// Runs a vCPU until the machine ends.
+pub(super) fn run(
+    index: u8,
+    mut vcpu: VcpuFd,
+    bus: &Bus,
+    ports: &Mutex<Ports>,
+    lifecycle: &Lifecycle,
+) {
+    let name = format!("vCPU {index}");
+    let _guard = PanicGuard {
+        lifecycle,
+        thread: &name,
+    };
+    let Some(thread) = lifecycle.vcpu(index) else {
+        return;
+    };
+    let _entered = match thread.enter(&vcpu) {
+        Ok(entered) => entered,
+        Err(error) => {
+            let message = format!("Cannot set up the thread of {name}: {error}");
+            return lifecycle.end(Some(VmExit::Broken(message)));
+        }
+    };
+    while !lifecycle.is_ending() {
+        if let Some(exit) = step(&name, &mut vcpu, bus, ports) {
+            lifecycle.end(Some(exit));
+        }
+    }
+}
+
+/// Runs the vCPU to its next exit and answers that.
+fn step(name: &str, vcpu: &mut VcpuFd, bus: &Bus, ports: &Mutex<Ports>) -> Option<VmExit> {
+    let exit = match vcpu.run() {
+        Ok(exit) => exit,
+        Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => return None,
+        Err(error) => {
+            return Some(VmExit::Broken(format!("KVM cannot run {name}: {error}")));
+        }
+    };
+    match exit {
+        VcpuExit::MmioRead(address, data) => bus.read(address, data),
+        VcpuExit::MmioWrite(address, data) => bus.write(address, data),
+        VcpuExit::IoIn(port, data) => lock(ports).read(port, data),
+        VcpuExit::IoOut(port, data) => {
+            if lock(ports).write(port, data) == PortWrite::Ended {
+                return Some(VmExit::Guest);
+            }
+        }
+        // A triple fault: how some kernels reset.
+        VcpuExit::Shutdown | VcpuExit::SystemEvent(..) => return Some(VmExit::Guest),
+        VcpuExit::Intr => {}
+        VcpuExit::FailEntry(reason, cpu) => {
+            return Some(VmExit::Broken(format!(
+                "The host's CPU {cpu} refused to run {name} (reason {reason:#x})"
+            )));
+        }
+        VcpuExit::InternalError => {
+            let state = arch::describe_vcpu(vcpu);
+            return Some(VmExit::Broken(format!(
+                "KVM could not go on with {name}: it met an instruction that it cannot emulate, or \
+                 an error of its own ({state})"
+            )));
+        }
+        other => {
+            return Some(VmExit::Broken(format!("{name} stopped with {other:?}")));
+        }
+    }
+    None
+}
+
+fn lock(ports: &Mutex<Ports>) -> std::sync::MutexGuard<'_, Ports> {
+    // A thread that panicked with the lock has already ended the machine.
+    ports.lock().unwrap_or_else(PoisonError::into_inner)
+}

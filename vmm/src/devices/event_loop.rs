@@ -1,0 +1,122 @@
+//! The thread that does the devices' work.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::bus::Bus;
+use super::virtio::{HostReady, Progress};
+
+/// Events taken from the kernel at once.
+const BATCH: usize = 32;
+
+/// What an event is about, packed into the number that epoll carries: the device's index above, the
+/// descriptor below.
+const NOTIFIED: u32 = u32::MAX;
+const STOP: u64 = u64::MAX;
+
+/// Waits for guest and host, and lets devices work.
+pub(crate) struct EventLoop<'a> {
+    bus: &'a Bus,
+    epoll: Epoll,
+    /// Devices that stopped their work for others' sake.
+    pending: Vec<bool>,
+}
+
+impl<'a> EventLoop<'a> {
+    /// A loop over all devices that ends when `stop` is readable.
+    pub(crate) fn new(bus: &'a Bus, stop: &EventFd) -> io::Result<Self> {
+        let epoll = Epoll::new()?;
+        let add = |fd: RawFd, events: EventSet, token: u64| {
+            epoll.ctl(ControlOperation::Add, fd, EpollEvent::new(events, token))
+        };
+        add(stop.as_raw_fd(), EventSet::IN, STOP)?;
+        let host_events =
+            EventSet::IN | EventSet::OUT | EventSet::READ_HANG_UP | EventSet::EDGE_TRIGGERED;
+        for (index, device) in (0..).zip(bus.devices()) {
+            add(
+                device.notified().as_raw_fd(),
+                EventSet::IN,
+                token(index, NOTIFIED),
+            )?;
+            for (stream, fd) in (0..).zip(device.transport().host_streams()) {
+                add(fd.as_raw_fd(), host_events, token(index, stream))?;
+            }
+        }
+        Ok(Self {
+            bus,
+            epoll,
+            pending: vec![false; bus.devices().len()],
+        })
+    }
+
+    /// Runs until told to stop.
+    pub(crate) fn run(&mut self) -> io::Result<()> {
+        let mut events = [EpollEvent::default(); BATCH];
+        loop {
+            let timeout = if self.pending.contains(&true) { 0 } else { -1 };
+            let count = match self.epoll.wait(timeout, &mut events) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            for event in events.iter().take(count) {
+                if event.data() == STOP {
+                    return Ok(());
+                }
+                self.take(event);
+            }
+            self.process();
+        }
+    }
+
+    /// Lets all devices work once more, so that what the guest sent last is not lost.
+    pub(crate) fn drain(&mut self) {
+        self.pending.fill(true);
+        self.process();
+    }
+
+    fn take(&mut self, event: &EpollEvent) {
+        let (index, stream) = split(event.data());
+        let Some(device) = self.bus.devices().get(index) else {
+            return;
+        };
+        if stream == NOTIFIED {
+            // Whatever it counted, the device looks at all its queues.
+            let _ = device.notified().read();
+        } else if let Ok(stream) = usize::try_from(stream) {
+            let events = event.event_set();
+            let ready = HostReady {
+                readable: events.intersects(EventSet::IN | EventSet::READ_HANG_UP),
+                writable: events.contains(EventSet::OUT),
+                closed: events.intersects(EventSet::HANG_UP | EventSet::ERROR),
+            };
+            device.transport().host_ready(stream, ready);
+        }
+        if let Some(pending) = self.pending.get_mut(index) {
+            *pending = true;
+        }
+    }
+
+    fn process(&mut self) {
+        for (device, pending) in self.bus.devices().iter().zip(&mut self.pending) {
+            if *pending {
+                *pending = device.transport().process() == Progress::More;
+            }
+        }
+    }
+}
+
+fn token(index: u32, stream: u32) -> u64 {
+    u64::from(index) << 32 | u64::from(stream)
+}
+
+fn split(token: u64) -> (usize, u32) {
+    let index = usize::try_from(token >> 32).unwrap_or(usize::MAX);
+    (
+        index,
+        u32::try_from(token & 0xffff_ffff).unwrap_or(NOTIFIED),
+    )
+}

@@ -1,0 +1,87 @@
+//! Virtio devices (virtio 1.2) over memory-mapped registers.
+
+pub(crate) mod block;
+pub(crate) mod console;
+pub(crate) mod entropy;
+mod interrupt;
+pub(crate) mod mmio;
+mod queue;
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+pub(crate) use interrupt::Interrupt;
+pub(crate) use queue::{Chain, DeviceQueue, QueueError, Segment};
+
+use crate::memory::GuestRam;
+
+/// What a driver hands over when it activates a device.
+#[derive(Debug)]
+pub(crate) struct Activation {
+    /// The guest's memory.
+    pub(crate) memory: GuestRam,
+    /// The queues that the device asked for, in its order. Those that the driver left out stay empty.
+    pub(crate) queues: Vec<DeviceQueue>,
+    /// The device's interrupt.
+    pub(crate) interrupt: Arc<Interrupt>,
+    /// The features that both sides know.
+    pub(crate) features: u64,
+}
+
+/// What a device has left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It waits for the guest or the host.
+    Idle,
+    /// It stopped so that others get their turn: call it again.
+    More,
+}
+
+/// A virtio device, behind a transport that knows its registers.
+///
+/// All calls of one device come one after the other, from the vCPUs for registers and from the
+/// devices' thread for everything else.
+pub(crate) trait VirtioDevice: Send {
+    /// Device id (virtio 1.2, section 5).
+    fn id(&self) -> u32;
+
+    /// Features that this device offers, beside those of the transport and the queues.
+    fn features(&self) -> u64;
+
+    /// Largest size of each queue, a power of two each.
+    fn queue_sizes(&self) -> Vec<u16>;
+
+    /// The device's configuration space.
+    fn config(&self) -> &[u8];
+
+    /// The driver is ready. Called again only after [`reset`](Self::reset).
+    fn activate(&mut self, activation: Activation);
+
+    /// The driver lets go of the device: nothing of the guest's is touched after this.
+    fn reset(&mut self);
+
+    /// Does what there is to do for the guest, and some of it only if there is much.
+    ///
+    /// # Errors
+    /// If the driver broke the rules. It must reset the device before anything else happens.
+    fn process(&mut self) -> Result<Progress, QueueError>;
+
+    /// Descriptors of the host whose readiness the device wants to know (edge-triggered).
+    fn host_streams(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
+    }
+
+    /// The host's descriptor of this number may be ready; [`process`](Self::process) follows.
+    fn host_ready(&mut self, _stream: usize, _ready: HostReady) {}
+}
+
+/// What may be possible with a descriptor of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HostReady {
+    /// Reading will not block.
+    pub(crate) readable: bool,
+    /// Writing will not block.
+    pub(crate) writable: bool,
+    /// Nobody is at the other end any more.
+    pub(crate) closed: bool,
+}
