@@ -1,0 +1,21 @@
+//! The kernel's log: the only place for words when there is no port to the host.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::panic;
+
+/// Writes one line to the kernel's log, as an error so that `quiet` does not hide it.
+pub(crate) fn log(message: &str) {
+    // Nothing is left to tell when even this fails.
+    if let Ok(mut kmsg) = OpenOptions::new().write(true).open("/dev/kmsg") {
+        let _ = kmsg.write_all(format!("<3>guest-init: {message}\n").as_bytes());
+    }
+}
+
+/// Makes a panic say where it happened before the kernel notices that PID 1 is gone.
+pub(crate) fn report_panics() {
+    panic::set_hook(Box::new(|panic| {
+        log(&panic.to_string().replace('\n', " "));
+        crate::power::off();
+    }));
+}
