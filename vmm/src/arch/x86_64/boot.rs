@@ -141,8 +141,7 @@ fn load_initramfs(
 
 /// The kernel's command line with its final NUL.
 fn command_line(config: &VmConfig, devices: &[MmioSlot]) -> Result<Vec<u8>, StartError> {
-    // Without a PCI bus, looking for one is only exits and an error in the kernel's log.
-    let mut line = format!("pci=off {}", config.command_line);
+    let mut line = config.command_line.clone();
     if config.discovery == Discovery::CommandLine {
         for slot in devices {
             line.push_str(&format!(
