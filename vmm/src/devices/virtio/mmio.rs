@@ -1,6 +1,8 @@
 //! The transport: a device's memory-mapped registers (virtio 1.2, section 4.2).
 
 mod registers;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

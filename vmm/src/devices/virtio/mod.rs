@@ -6,6 +6,8 @@ pub(crate) mod entropy;
 mod interrupt;
 pub(crate) mod mmio;
 mod queue;
+#[cfg(test)]
+mod testing;
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;

@@ -79,11 +79,13 @@ impl DeviceQueue {
                 length: usize::try_from(descriptor.len()).map_err(|_| QueueError::Chain)?,
             };
             ends = !descriptor.has_next();
-            if segment.length > 0
-                && self
-                    .memory
-                    .get_slice(segment.address, segment.length)
-                    .is_err()
+            if segment.length == 0 {
+                continue;
+            }
+            if self
+                .memory
+                .get_slice(segment.address, segment.length)
+                .is_err()
             {
                 return Err(QueueError::Chain);
             }

@@ -2,6 +2,8 @@
 
 mod overlay;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX,
