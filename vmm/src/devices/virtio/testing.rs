@@ -26,7 +26,7 @@ pub(super) const INDIRECT: u16 = 4;
 pub(super) const VERSION_1: u64 = 1 << 32;
 pub(super) const EVENT_INDEX: u64 = 1 << 29;
 
-const RING_SPACE: u64 = 0x4000;
+const RING_SPACE: u64 = 0x2000;
 
 /// A descriptor as it stands in memory.
 #[derive(Clone, Copy, Debug)]
@@ -49,12 +49,18 @@ pub(super) struct Ring {
     used_index: u16,
 }
 
+impl Ring {
+    /// The descriptor that the next chain begins with.
+    pub(super) fn next_place(&self) -> u16 {
+        self.next_descriptor
+    }
+}
+
 /// A guest with one device.
 #[derive(Debug)]
 pub(super) struct Driver {
     pub(super) memory: GuestRam,
     pub(super) transport: Transport,
-    pub(super) interrupt: Arc<Interrupt>,
     pub(super) rings: Vec<Ring>,
 }
 
@@ -65,11 +71,10 @@ impl Driver {
             GuestRam::from_ranges(&[(GuestAddress(0), usize::try_from(MEMORY_SIZE).unwrap())])
                 .unwrap();
         let interrupt = Arc::new(Interrupt::new().unwrap());
-        let transport = Transport::new(Box::new(device), memory.clone(), Arc::clone(&interrupt));
+        let transport = Transport::new(Box::new(device), memory.clone(), interrupt);
         Self {
             memory,
             transport,
-            interrupt,
             rings: Vec::new(),
         }
     }
@@ -111,8 +116,8 @@ impl Driver {
             let base = RING_SPACE * u64::from(index);
             let ring = Ring {
                 descriptors: base,
-                available: base + 0x2000,
-                used: base + 0x3000,
+                available: base + 0x1000,
+                used: base + 0x1400,
                 size,
                 next_descriptor: 0,
                 available_index: 0,

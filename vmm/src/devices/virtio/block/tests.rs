@@ -389,8 +389,9 @@ proptest! {
                 2 => {
                     prop_assert_eq!(guest.range(DISCARD, sector, sectors, 0), OK);
                     let last = if end == model.len() { end } else { end / 4096 * 4096 };
-                    for offset in start.next_multiple_of(4096)..last {
-                        model[offset] = base_byte(offset);
+                    let first = start.next_multiple_of(4096);
+                    if first < last {
+                        model[first..last].copy_from_slice(&base_bytes(first, last - first));
                     }
                 }
                 _ => prop_assert!(guest.read(sector, sectors) == model[start..end]),

@@ -5,6 +5,8 @@
 
 mod control;
 mod port;
+#[cfg(test)]
+mod tests;
 
 use std::os::fd::{AsFd, BorrowedFd};
 
