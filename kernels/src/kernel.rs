@@ -18,9 +18,16 @@ use crate::{Arch, Driver, Error, KernelConfig, initramfs};
 /// Names in a kernel's folder.
 pub(crate) const RECORD: &str = "kernel.json";
 pub(crate) const CONFIG: &str = "config";
-pub(crate) const VMLINUX: &str = "vmlinux";
 pub(crate) const MODULES: &str = "modules";
 const LOCK: &str = "lock";
+
+/// The loadable kernel's name in a kernel's folder, as each architecture calls it.
+pub(crate) fn loadable_name(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "vmlinux",
+        Arch::Aarch64 => "Image",
+    }
+}
 
 /// Begins the names of unfinished initramfs files.
 const UNFINISHED: &str = ".initramfs-";
@@ -124,10 +131,10 @@ impl Kernel {
         self.record.imported_ns
     }
 
-    /// The file that a loader takes: an ELF vmlinux on x86_64.
+    /// The file that a loader takes: an ELF vmlinux on x86_64, an Image on aarch64.
     #[must_use]
     pub fn vmlinux(&self) -> PathBuf {
-        self.dir.join(VMLINUX)
+        self.dir.join(loadable_name(self.arch()))
     }
 
     /// The configuration it was built with.

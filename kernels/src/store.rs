@@ -15,9 +15,9 @@ use sha2::{Digest, Sha256};
 use crate::drivers::DRIVERS;
 use crate::error::io_error;
 use crate::image::{self, LoadableKernel};
-use crate::kernel::{CONFIG, MODULES, RECORD, Record, VMLINUX, hex};
+use crate::kernel::{CONFIG, MODULES, RECORD, Record, hex, loadable_name};
 use crate::modules::{Modules, choose};
-use crate::package::{CONFIG_PREFIX, Contents, KERNEL_PREFIX, read_deb};
+use crate::package::{CONFIG_PREFIX, Contents, KERNEL_PREFIX, read_apk, read_deb, read_tree};
 use crate::{Arch, Error, FormatError, Kernel, KernelConfig};
 
 /// Held while the store is changed.
@@ -55,6 +55,41 @@ impl Store {
     pub fn import_deb(&self, package: &Path) -> Result<Kernel, Error> {
         let file = File::open(package).map_err(io_error("open", package))?;
         self.import(package, |contents| read_deb(BufReader::new(file), contents))
+    }
+
+    /// Imports the kernel of an Alpine `linux-*` package. It becomes the default. The package's own
+    /// hashes are checked; who signed it is not here.
+    ///
+    /// # Errors
+    /// As for [`import_deb`](Self::import_deb).
+    pub fn import_apk(&self, package: &Path) -> Result<Kernel, Error> {
+        let file = File::open(package).map_err(io_error("open", package))?;
+        self.import(package, |contents| {
+            read_apk(BufReader::new(file), contents, None)
+        })
+    }
+
+    /// Imports a kernel from single files: the kernel in any form, the folder of its modules
+    /// (`/lib/modules/VERSION`) if it has any, and the configuration it was built with. It becomes
+    /// the default.
+    ///
+    /// # Errors
+    /// As for [`import_deb`](Self::import_deb).
+    pub fn import_files(
+        &self,
+        vmlinuz: &Path,
+        modules: Option<&Path>,
+        config: &Path,
+    ) -> Result<Kernel, Error> {
+        let open = |path: &Path| File::open(path).map_err(io_error("open", path));
+        let (mut kernel_file, mut config_file) = (open(vmlinuz)?, open(config)?);
+        self.import(vmlinuz, |contents| {
+            let length = kernel_file.metadata()?.len();
+            contents.add(KERNEL_PREFIX, length, &mut kernel_file)?;
+            let length = config_file.metadata()?.len();
+            contents.add(CONFIG_PREFIX, length, &mut config_file)?;
+            modules.map_or(Ok(()), |dir| read_tree(dir, contents))
+        })
     }
 
     /// All kernels, the last imported first.
@@ -168,7 +203,10 @@ impl Store {
             sync_dir(&path)?;
             return Kernel::read(&path, &id);
         }
-        write(&new.join(VMLINUX), &import.kernel.bytes)?;
+        write(
+            &new.join(loadable_name(import.kernel.arch)),
+            &import.kernel.bytes,
+        )?;
         write(&new.join(CONFIG), &import.config)?;
         for (name, contents) in &import.modules {
             write(&modules.join(format!("{name}.ko")), contents)?;

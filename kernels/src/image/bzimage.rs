@@ -3,6 +3,7 @@
 //! Only its compressed payload is used. Field offsets are those of the kernel's
 //! `Documentation/arch/x86/boot.rst`.
 
+use super::field;
 use crate::FormatError;
 
 /// `setup_sects`: sectors of setup after the boot sector; 0 stands for 4.
@@ -64,10 +65,6 @@ pub(super) fn unpack(file: &[u8]) -> Result<Vec<u8>, FormatError> {
         )));
     }
     Ok(vmlinux)
-}
-
-fn field<const LENGTH: usize>(file: &[u8], offset: usize) -> Option<[u8; LENGTH]> {
-    file.get(offset..)?.first_chunk().copied()
 }
 
 fn word(file: &[u8], offset: usize) -> Option<usize> {

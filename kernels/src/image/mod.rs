@@ -1,5 +1,6 @@
 //! Kernel files as they are shipped, and the form that a virtual machine loads.
 
+mod arm64;
 mod bzimage;
 
 use crate::compression::{Compression, read_bounded};
@@ -18,7 +19,7 @@ const MAX_VERSION: usize = 64;
 #[derive(Debug)]
 pub(crate) struct LoadableKernel {
     pub(crate) arch: Arch,
-    /// ELF on x86_64.
+    /// ELF on x86_64, Image on aarch64.
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -28,17 +29,41 @@ pub(crate) struct LoadableKernel {
 /// If the form is not known or the file is damaged.
 pub(crate) fn unpack(file: Vec<u8>) -> Result<LoadableKernel, FormatError> {
     if bzimage::is_bzimage(&file) {
-        let vmlinux = bzimage::unpack(&file)?;
-        return elf(vmlinux);
+        elf(bzimage::unpack(&file)?)
+    } else if let Some(payload) = arm64::zboot_payload(&file)? {
+        image(inflate(payload)?)
+    } else if Compression::detect(&file).is_some() {
+        image(inflate(&file)?)
+    } else if arm64::is_image(&file) {
+        image(file)
+    } else {
+        elf(file)
     }
-    elf(file)
+}
+
+/// Checks that a file is an arm64 Image.
+fn image(bytes: Vec<u8>) -> Result<LoadableKernel, FormatError> {
+    if arm64::is_image(&bytes) {
+        Ok(LoadableKernel {
+            arch: Arch::Aarch64,
+            bytes,
+        })
+    } else {
+        Err(FormatError::malformed(
+            "What is compressed in it is not an arm64 Image",
+        ))
+    }
 }
 
 /// Checks that an ELF file is a kernel of a known architecture.
 fn elf(bytes: Vec<u8>) -> Result<LoadableKernel, FormatError> {
     use object::read::elf::FileHeader;
-    let header = object::elf::FileHeader64::<object::LittleEndian>::parse(&*bytes)
-        .map_err(|_| FormatError::malformed("It is neither a bzImage nor an ELF vmlinux"))?;
+    let header =
+        object::elf::FileHeader64::<object::LittleEndian>::parse(&*bytes).map_err(|_| {
+            FormatError::malformed(
+                "It is no kernel of a known form (bzImage, ELF vmlinux, arm64 Image)",
+            )
+        })?;
     match header.e_machine(object::LittleEndian) {
         object::elf::EM_X86_64 => Ok(LoadableKernel {
             arch: Arch::X86_64,
@@ -78,4 +103,9 @@ fn inflate(payload: &[u8]) -> Result<Vec<u8>, FormatError> {
     let compression = Compression::detect(payload)
         .ok_or_else(|| FormatError::malformed("Its compression is not known"))?;
     read_bounded(compression.reader(payload)?, "The kernel", MAX_KERNEL)
+}
+
+/// The bytes at `offset`; `None` if the file ends before.
+fn field<const LENGTH: usize>(file: &[u8], offset: usize) -> Option<[u8; LENGTH]> {
+    file.get(offset..)?.first_chunk().copied()
 }

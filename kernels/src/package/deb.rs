@@ -15,7 +15,9 @@ pub(crate) fn read_deb(package: impl Read, contents: &mut Contents) -> Result<()
     ar::read_members(package, |name, member| {
         if name == "data.tar" || name.starts_with("data.tar.") {
             has_data = true;
-            tarball::read_files(inflating(member)?, contents)?;
+            tarball::read_files(inflating(member)?, |path, length, file| {
+                contents.add(path, length, file)
+            })?;
         }
         Ok(())
     })?;

@@ -1,7 +1,9 @@
 //! The packages that kernels come in, and what is taken out of them.
 
+mod apk;
 mod ar;
 mod deb;
+mod files;
 mod tarball;
 
 use std::collections::BTreeMap;
@@ -9,7 +11,9 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+pub(crate) use apk::read_apk;
 pub(crate) use deb::read_deb;
+pub(crate) use files::read_tree;
 
 use crate::FormatError;
 use crate::compression::read_bounded;

@@ -7,7 +7,6 @@ use std::io::Read;
 
 use tar::EntryType;
 
-use super::Contents;
 use crate::FormatError;
 use crate::compression::read_bounded;
 
@@ -20,8 +19,11 @@ const MAX_ENTRIES: usize = 200_000;
 /// The largest archive accepted, inflated, in bytes.
 const MAX_ARCHIVE: u64 = 4 << 30;
 
-/// Gives every regular file of the archive to `contents`, which keeps what matters.
-pub(super) fn read_files(archive: impl Read, contents: &mut Contents) -> Result<(), FormatError> {
+/// Calls `visit` with the path, length and contents of every regular file of the archive.
+pub(crate) fn read_files(
+    archive: impl Read,
+    mut visit: impl FnMut(&str, u64, &mut dyn Read) -> Result<(), FormatError>,
+) -> Result<(), FormatError> {
     let mut archive = tar::Archive::new(archive.take(MAX_ARCHIVE));
     let mut long_path = None;
     for (count, entry) in archive.entries()?.raw(true).enumerate() {
@@ -50,7 +52,7 @@ pub(super) fn read_files(archive: impl Read, contents: &mut Contents) -> Result<
                     .take()
                     .unwrap_or_else(|| entry.path_bytes().into_owned());
                 if let Ok(path) = std::str::from_utf8(&path) {
-                    contents.add(path, entry.size(), &mut entry)?;
+                    visit(path, entry.size(), &mut entry)?;
                 }
             }
             EntryType::GNULongLink | EntryType::XGlobalHeader => {}

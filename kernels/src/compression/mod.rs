@@ -1,17 +1,22 @@
 //! The compressions of kernels, modules and packages, told apart by their first bytes.
 
+mod lzo;
+
 use std::io::{self, Read};
 
 use crate::FormatError;
 
 /// Bytes that [`Compression::detect`] needs to see.
-const MAGIC_LENGTH: usize = 6;
+const MAGIC_LENGTH: usize = 9;
 
 /// Memory that an xz or lzma stream may ask for, in KiB: `xz -9` needs 65 MiB.
 const LZMA_MEMORY_KIB: u32 = 256 << 10;
 
 /// The largest zstd window, in bytes: kernels are compressed with `--ultra -22`, which takes 128 MiB.
 const ZSTD_WINDOW: u64 = 128 << 20;
+
+/// Bytes that an lzo file may have, before and after inflating: it is inflated in memory.
+const LZO_LIMIT: usize = 1 << 30;
 
 /// A stream compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +25,7 @@ pub(crate) enum Compression {
     Bzip2,
     Lzma,
     Xz,
+    Lzo,
     Lz4,
     Zstd,
 }
@@ -30,10 +36,11 @@ impl Compression {
         // The numbers are those of each format's specification; lzma's has none, so this is its
         // usual properties byte and the low bytes of a dictionary size, as the kernel's own
         // lib/decompress.c takes it. The lz4 frame is the "legacy" one, which kernels use.
-        let magics: [(&[u8], Self); 6] = [
+        let magics: [(&[u8], Self); 7] = [
             (&[0x1f, 0x8b], Self::Gzip),
             (b"BZh", Self::Bzip2),
             (&[0xfd, b'7', b'z', b'X', b'Z', 0], Self::Xz),
+            (&lzo::MAGIC, Self::Lzo),
             (&[0x02, 0x21, 0x4c, 0x18], Self::Lz4),
             (&[0x28, 0xb5, 0x2f, 0xfd], Self::Zstd),
             (&[0x5d, 0, 0], Self::Lzma),
@@ -62,6 +69,12 @@ impl Compression {
                 true,
                 LZMA_MEMORY_KIB,
             )),
+            Self::Lzo => {
+                let mut file = Vec::new();
+                let limit = u64::try_from(LZO_LIMIT).unwrap_or(u64::MAX);
+                input.take(limit).read_to_end(&mut file)?;
+                Box::new(io::Cursor::new(lzo::inflate(&file, LZO_LIMIT)?))
+            }
             Self::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(input)),
             Self::Zstd => Box::new(
                 ruzstd::decoding::StreamingDecoder::new_with_max_window_size(input, ZSTD_WINDOW)
@@ -108,3 +121,6 @@ pub(crate) fn read_bounded(
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
