@@ -1,1 +1,42 @@
-//! placeholder
+//! Container images: named, pulled, stored, and turned into disks.
+//!
+//! A [`Reference`] names an image, a [`Store`] keeps what was pulled or loaded, and a [`DiskCache`]
+//! makes ext4 disks of it. Nothing here knows of virtual machines, and nothing prints: [`Progress`]
+//! hears what happens.
+//!
+//! Everything that comes from a registry, an archive or a layer is hostile: every blob is checked
+//! against its digest, every length is bounded ([`Limits`]), and nothing is ever unpacked onto the
+//! host's file system.
+
+mod config;
+mod digest;
+mod disk;
+mod error;
+mod ext4;
+mod image;
+mod layer;
+mod load;
+mod manifest;
+mod platform;
+mod progress;
+mod pull;
+mod reference;
+mod registry;
+mod rootfs;
+mod staging;
+mod store;
+
+pub use config::ImageConfig;
+pub use digest::Digest;
+pub use disk::{Disk, DiskCache};
+pub use error::Error;
+pub use ext4::Ext4Error;
+pub use image::Image;
+pub use layer::LayerError;
+pub use manifest::Descriptor;
+pub use platform::Platform;
+pub use progress::{Event, Progress};
+pub use pull::PullOptions;
+pub use reference::Reference;
+pub use rootfs::Limits;
+pub use store::Store;

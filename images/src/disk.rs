@@ -1,0 +1,195 @@
+//! Disks made from images, each made once.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    Error, Event, Image, Limits, Progress, Store,
+    error::FileContext,
+    ext4::{self, BlockWriter, Parameters},
+    layer::LayerError,
+    rootfs::Applier,
+    staging::{self, Acquired, Staged},
+};
+
+/// Counts changes of what the writer makes of the same layers: part of every disk's name.
+const WRITER_VERSION: u32 = 1;
+/// Free room on every disk, in bytes. The guest's writes go to host memory or to a sparse file, never
+/// to the disk itself, so this bounds a guest and costs nothing: unused blocks are holes.
+const FREE_BYTES: u64 = 8 << 30;
+/// Free inodes on every disk: one for each 16 KiB of free room, as mke2fs would give.
+const FREE_INODES: u64 = FREE_BYTES / (16 << 10);
+
+/// The folder of built disks.
+#[derive(Clone, Debug)]
+pub struct DiskCache {
+    folder: PathBuf,
+    limits: Limits,
+}
+
+/// A disk that is in use: nothing removes it while this lives.
+#[derive(Debug)]
+pub struct Disk {
+    path: PathBuf,
+    /// Holds the shared lock that tells a disk in use.
+    lock: File,
+}
+
+impl Disk {
+    /// The image file, an ext4 file system without a partition table. Never write to it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes that the disk takes on the host; its length is far more.
+    ///
+    /// # Errors
+    /// If the file cannot be examined.
+    pub fn allocated_bytes(&self) -> Result<u64, Error> {
+        let metadata = self.lock.metadata().context("examine", &self.path)?;
+        Ok(metadata.blocks() * 512)
+    }
+}
+
+impl DiskCache {
+    /// Opens the cache in `folder`, making it if it does not exist.
+    ///
+    /// # Errors
+    /// If the folder cannot be created.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(folder).context("create", folder)?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            limits: Limits::default(),
+        })
+    }
+
+    /// The same cache with other bounds on what an image may inflate to.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The image's root file system as an ext4 disk: the one in the cache, or built now.
+    ///
+    /// The same layers in the same order give the same bytes. If another process builds the same disk,
+    /// waits for it.
+    ///
+    /// # Errors
+    /// If a layer is missing, damaged or beyond the limits, or the disk cannot be written. Then nothing
+    /// is left behind.
+    pub fn disk(
+        &self,
+        store: &Store,
+        image: &Image,
+        progress: &dyn Progress,
+    ) -> Result<Disk, Error> {
+        let key = key(image);
+        let path = self.folder.join(format!("{key}.ext4"));
+        let staging = self.folder.join(format!("{key}.partial"));
+        loop {
+            if let Acquired::Staged(staged) = staging::acquire(staging.clone(), path.clone())? {
+                progress.event(Event::DiskStarted {
+                    layers: image.layers.len(),
+                });
+                match self.build(store, image, &staged, progress) {
+                    Ok(()) => staged.commit()?,
+                    Err(error) => {
+                        staged.discard()?;
+                        return Err(error);
+                    }
+                }
+                let bytes = fs::metadata(&path).context("examine", &path)?.blocks() * 512;
+                progress.event(Event::DiskDone { bytes });
+            }
+            // A prune between building and locking removes the disk: then it is built again.
+            if let Some(disk) = hold(&path)? {
+                return Ok(disk);
+            }
+        }
+    }
+
+    fn build(
+        &self,
+        store: &Store,
+        image: &Image,
+        staged: &Staged,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
+        let disk_error = |source| Error::Disk {
+            reference: image.reference.to_string(),
+            source: Box::new(source),
+        };
+        let file = staged.file().try_clone().context("open", staged.path())?;
+        // A process that died may have left some bytes.
+        file.set_len(0).context("empty", staged.path())?;
+        let mut disk = BlockWriter::new(file);
+        let mut applier = Applier::new(self.limits, &mut disk);
+        for (index, (layer, diff_id)) in image.layers.iter().zip(&image.diff_ids).enumerate() {
+            let blob = store.open_blob(&layer.digest)?;
+            applier
+                .layer(blob, *diff_id)
+                .map_err(|source| match source {
+                    LayerError::Write(source) => disk_error(source),
+                    source => Error::Layer {
+                        digest: layer.digest,
+                        source: Box::new(source),
+                    },
+                })?;
+            progress.event(Event::DiskLayer { done: index + 1 });
+        }
+        let tree = applier.into_tree();
+        let parameters = Parameters {
+            uuid: uuid(image),
+            free_bytes: FREE_BYTES,
+            free_inodes: FREE_INODES,
+        };
+        ext4::finish(disk, &tree, &parameters).map_err(disk_error)?;
+        Ok(())
+    }
+}
+
+/// Locks a disk for use; `None` if it is gone.
+fn hold(path: &Path) -> Result<Option<Disk>, Error> {
+    let lock = match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        file => file.context("open", path)?,
+    };
+    lock.lock_shared().context("lock", path)?;
+    Ok(path.exists().then(|| Disk {
+        path: path.to_owned(),
+        lock,
+    }))
+}
+
+/// Names a disk by everything that decides its bytes.
+fn key(image: &Image) -> String {
+    let hash = content_hash(image);
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A version 8 UUID (RFC 9562, section 5.8): our own choice of bits.
+fn uuid(image: &Image) -> [u8; 16] {
+    let mut uuid = [0; 16];
+    uuid.copy_from_slice(&content_hash(image)[..16]);
+    uuid[6] = uuid[6] & 0x0f | 0x80;
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    uuid
+}
+
+fn content_hash(image: &Image) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(b"terrarium disk");
+    hash.update(WRITER_VERSION.to_le_bytes());
+    hash.update(FREE_BYTES.to_le_bytes());
+    for diff_id in &image.diff_ids {
+        hash.update(diff_id.as_bytes());
+    }
+    hash.finalize().into()
+}

@@ -1,0 +1,124 @@
+//! OCI image layouts (OCI image specification, image-layout.md), such as new `docker save` archives.
+
+use super::{MAX_LIST, Source, unnamed};
+use crate::{
+    Digest, Error, Image, Progress, Reference, Store,
+    manifest::{Descriptor, Document, Index, MAX_CONFIG, MAX_MANIFEST},
+    store::{check_digest, check_size},
+};
+
+/// Names that tools write, the fullest first.
+const NAMES: [&str; 2] = [
+    "io.containerd.image.name",
+    "org.opencontainers.image.ref.name",
+];
+/// How deep indexes may lie in indexes.
+const MAX_DEPTH: usize = 4;
+
+pub(super) fn load(
+    store: &Store,
+    source: &Source,
+    progress: &dyn Progress,
+) -> Result<Vec<Image>, Error> {
+    let bytes = source.read("index.json", MAX_LIST)?;
+    let index: Index = serde_json::from_slice(&bytes).map_err(|error| Error::Json {
+        what: format!("index.json of {}", source.path().display()),
+        source: error,
+    })?;
+    let mut loader = Loader {
+        store,
+        source,
+        progress,
+        images: Vec::new(),
+    };
+    for descriptor in &index.manifests {
+        loader.document(descriptor, &reference(source, descriptor)?, 0)?;
+    }
+    Ok(loader.images)
+}
+
+struct Loader<'a> {
+    store: &'a Store,
+    source: &'a Source,
+    progress: &'a dyn Progress,
+    images: Vec<Image>,
+}
+
+impl Loader<'_> {
+    /// Loads a manifest, or every image of an index that the source holds.
+    fn document(
+        &mut self,
+        descriptor: &Descriptor,
+        reference: &Reference,
+        depth: usize,
+    ) -> Result<(), Error> {
+        let what = self.what("manifest", descriptor);
+        let bytes = self.blob(descriptor, MAX_MANIFEST)?;
+        match Document::parse(&bytes, &descriptor.media_type, &what)? {
+            Document::Manifest(manifest) => {
+                let config = self.blob(&manifest.config, MAX_CONFIG)?;
+                self.store.put(&manifest.config, &config)?;
+                for layer in &manifest.layers {
+                    let name = blob_name(&layer.digest);
+                    self.store
+                        .load_layer(self.source, &name, layer, self.progress)?;
+                }
+                let mut descriptor = descriptor.clone();
+                descriptor.annotations.clear();
+                if let Some(media_type) = &manifest.media_type {
+                    descriptor.media_type.clone_from(media_type);
+                }
+                self.store.put(&descriptor, &bytes)?;
+                let image = self
+                    .store
+                    .name_loaded(reference.clone(), &descriptor, &manifest)?;
+                self.images.push(image);
+            }
+            Document::Index(_) if depth == MAX_DEPTH => {
+                return Err(self
+                    .source
+                    .not_an_image("its indexes are nested too deeply"));
+            }
+            Document::Index(index) => {
+                for (descriptor, _) in index.images() {
+                    // An archive of one platform keeps the index of all of them.
+                    if self.source.has(&blob_name(&descriptor.digest)) {
+                        self.document(descriptor, reference, depth + 1)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, Error> {
+        let what = || self.what("blob", descriptor);
+        let bytes = self.source.read(&blob_name(&descriptor.digest), limit)?;
+        check_size(what, descriptor.size, bytes.len() as u64)?;
+        check_digest(what, descriptor.digest, Digest::of(&bytes))?;
+        Ok(bytes)
+    }
+
+    fn what(&self, kind: &str, descriptor: &Descriptor) -> String {
+        let path = self.source.path().display();
+        format!("{kind} {} of {path}", descriptor.digest)
+    }
+}
+
+fn blob_name(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+/// The name that the layout gives, else one made from the file's. A bare tag, as `umoci` and `skopeo`
+/// write it, becomes a local name.
+fn reference(source: &Source, descriptor: &Descriptor) -> Result<Reference, Error> {
+    let name = NAMES
+        .iter()
+        .find_map(|key| descriptor.annotations.get(*key));
+    let stem = unnamed(source.path(), descriptor.digest)?;
+    match name {
+        None => Ok(stem),
+        Some(name) if name.contains(['/', ':', '@']) => name.parse(),
+        Some(tag) => format!("{}/{}:{tag}", stem.domain(), stem.path()).parse(),
+    }
+}

@@ -1,0 +1,95 @@
+use super::*;
+
+const DIGEST: &str = "sha256:cb1521c0b8d028615597b70db382373b23778029a6b885e221b9bb9fcb623baa";
+
+fn manifest(config_type: &str, layer_type: &str) -> String {
+    format!(
+        r#"{{"schemaVersion":2,"config":{{"mediaType":"{config_type}","digest":"{DIGEST}","size":1}},
+            "layers":[{{"mediaType":"{layer_type}","digest":"{DIGEST}","size":1}}]}}"#
+    )
+}
+
+fn parse(text: &str) -> Result<Document, Error> {
+    Document::parse(text.as_bytes(), "", "manifest of x")
+}
+
+#[test]
+fn takes_both_dialects() {
+    for (config, layer) in [
+        (OCI_CONFIG, "application/vnd.oci.image.layer.v1.tar"),
+        (OCI_CONFIG, "application/vnd.oci.image.layer.v1.tar+zstd"),
+        (
+            DOCKER_CONFIG,
+            "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        ),
+    ] {
+        assert!(matches!(
+            parse(&manifest(config, layer)),
+            Ok(Document::Manifest(_))
+        ));
+    }
+}
+
+#[test]
+fn refuses_with_a_reason() {
+    let layer = "application/vnd.oci.image.layer.v1.tar+gzip";
+    for (text, reason) in [
+        (manifest("application/x-helm", layer), "artifact"),
+        (
+            manifest(
+                OCI_CONFIG,
+                "application/vnd.oci.image.layer.nondistributable.v1.tar",
+            ),
+            "foreign",
+        ),
+        (
+            manifest(
+                DOCKER_CONFIG,
+                "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+            ),
+            "foreign",
+        ),
+        (
+            manifest(OCI_CONFIG, "text/plain"),
+            "not a file system layer",
+        ),
+        (r#"{"schemaVersion":1}"#.to_owned(), "schema version 1"),
+    ] {
+        let error = parse(&text).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    assert!(parse("{").is_err());
+    assert!(parse("[]").is_err());
+}
+
+#[test]
+fn passes_over_attestations() {
+    let entry = |os: &str, arch: &str, annotation: &str| {
+        format!(
+            r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{DIGEST}","size":7,
+                "platform":{{"os":"{os}","architecture":"{arch}"}},"annotations":{{{annotation}}}}}"#
+        )
+    };
+    let text = format!(
+        r#"{{"schemaVersion":2,"manifests":[{},{},{}]}}"#,
+        entry("unknown", "unknown", ""),
+        entry(
+            "linux",
+            "amd64",
+            r#""vnd.docker.reference.type":"attestation-manifest""#
+        ),
+        entry("linux", "386", ""),
+    );
+    let Document::Index(index) = parse(&text).unwrap() else {
+        panic!("not an index")
+    };
+    let chosen = index.choose(&Platform::new("linux", "amd64", None), "x");
+    let platform = chosen.unwrap().platform.clone().unwrap();
+    assert_eq!(platform.architecture, "386");
+    let error = index.choose(&Platform::new("linux", "s390x", None), "x");
+    let message = error.unwrap_err().to_string();
+    assert!(
+        message.contains("no linux/s390x, only linux/386"),
+        "{message}"
+    );
+}

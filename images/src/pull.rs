@@ -1,0 +1,211 @@
+//! Pulling an image from its registry into the store.
+
+use std::{
+    io::Read,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use crate::{
+    Digest, Error, Event, Image, Platform, Progress, Reference, Store,
+    config::ConfigDocument,
+    manifest::{DescribedPlatform, Descriptor, Document, MAX_MANIFEST, Manifest},
+    registry::{Registry, Repository},
+    store::{BlobWriter, Entry, Ingest, check_digest, check_size},
+};
+
+/// Layers fetched at the same time, as docker does.
+const PARALLEL: usize = 3;
+
+/// How to pull.
+#[derive(Clone, Debug, Default)]
+pub struct PullOptions {}
+
+impl Store {
+    /// Fetches `reference` for `platform`: only what the store lacks. Every blob is checked against its
+    /// digest and size while it streams.
+    ///
+    /// # Errors
+    /// If the registry cannot be reached or refuses, has no such image or none for the platform, sends
+    /// something else than was asked for, or the store cannot be written. Complete blobs are kept, and
+    /// incomplete ones are gone on with by the next pull.
+    pub fn pull(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        _options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<Image, Error> {
+        let registry = Registry::new(progress);
+        let repository = registry.repository(reference)?;
+        let (source, descriptor, manifest) = self.resolve(&repository, reference, platform)?;
+        self.fetch_layers(&repository, &manifest.layers, progress)?;
+        self.name(Entry {
+            name: reference.canonical(),
+            requested: platform.clone(),
+            source,
+            descriptor: descriptor.clone(),
+        })?;
+        self.image(reference.clone(), &descriptor)
+    }
+
+    /// Finds the platform's manifest and stores it. Also gives the digest that the name stands for.
+    fn resolve(
+        &self,
+        repository: &Repository<'_>,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<(Digest, Descriptor, Manifest), Error> {
+        let version = match (reference.digest(), reference.tag_or_latest()) {
+            (Some(digest), _) => digest.to_string(),
+            (None, tag) => tag.unwrap_or_default().to_owned(),
+        };
+        let top = repository.manifest(&version)?;
+        let source = Digest::of(&top.bytes);
+        let what = |digest: Digest| format!("manifest {digest} of {reference}");
+        if let Some(expected) = reference.digest() {
+            check_digest(|| what(expected), expected, source)?;
+        }
+        let (mut descriptor, bytes) =
+            match Document::parse(&top.bytes, &top.media_type, &what(source))? {
+                Document::Manifest(_) => {
+                    let descriptor = Descriptor {
+                        media_type: top.media_type,
+                        digest: source,
+                        size: top.bytes.len() as u64,
+                        platform: None,
+                        annotations: Default::default(),
+                    };
+                    (descriptor, top.bytes)
+                }
+                Document::Index(index) => {
+                    let chosen = index.choose(platform, &reference.to_string())?.clone();
+                    if chosen.size > MAX_MANIFEST {
+                        return Err(Error::Document {
+                            what: what(chosen.digest),
+                            reason: format!("it is larger than {MAX_MANIFEST} bytes"),
+                        });
+                    }
+                    let answer = repository.manifest(&chosen.digest.to_string())?;
+                    let name = || what(chosen.digest);
+                    check_size(name, chosen.size, answer.bytes.len() as u64)?;
+                    check_digest(name, chosen.digest, Digest::of(&answer.bytes))?;
+                    (chosen, answer.bytes)
+                }
+            };
+        let name = what(descriptor.digest);
+        let Document::Manifest(manifest) = Document::parse(&bytes, &descriptor.media_type, &name)?
+        else {
+            return Err(Error::Document {
+                what: name,
+                reason: "it is an index within an index".to_owned(),
+            });
+        };
+        if let Some(media_type) = &manifest.media_type {
+            descriptor.media_type.clone_from(media_type);
+        }
+        let config = repository.blob_bytes(&manifest.config)?;
+        let what = format!("configuration {} of {reference}", manifest.config.digest);
+        let document = ConfigDocument::parse(&config, manifest.layers.len(), &what)?;
+        if platform.distance(&document.platform).is_none() {
+            return Err(Error::NoPlatform {
+                reference: reference.to_string(),
+                wanted: platform.clone(),
+                available: vec![document.platform],
+            });
+        }
+        descriptor.platform = Some(DescribedPlatform::from(&document.platform));
+        self.put(&manifest.config, &config)?;
+        self.put(&descriptor, &bytes)?;
+        Ok((source, descriptor, manifest))
+    }
+
+    fn fetch_layers(
+        &self,
+        repository: &Repository<'_>,
+        layers: &[Descriptor],
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
+        let next = AtomicUsize::new(0);
+        let failure: Mutex<Option<Error>> = Mutex::new(None);
+        let failed = || failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let work = || {
+            while failed().is_none() {
+                let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                    return;
+                };
+                if let Err(error) = self.fetch_layer(repository, layer, progress) {
+                    failed().get_or_insert(error);
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..PARALLEL.min(layers.len()) {
+                scope.spawn(work);
+            }
+        });
+        failure
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .map_or(Ok(()), Err)
+    }
+
+    fn fetch_layer(
+        &self,
+        repository: &Repository<'_>,
+        layer: &Descriptor,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
+        let digest = &layer.digest;
+        progress.event(Event::LayerStarted {
+            digest,
+            size: layer.size,
+        });
+        let present = match self.ingest(layer)? {
+            Ingest::Present => true,
+            Ingest::Wanted(writer) => {
+                fetch_blob(repository, layer, writer, progress)?;
+                false
+            }
+        };
+        progress.event(Event::LayerDone { digest, present });
+        Ok(())
+    }
+}
+
+fn fetch_blob(
+    repository: &Repository<'_>,
+    blob: &Descriptor,
+    mut writer: Box<BlobWriter>,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    repository.with_retries(|| {
+        if writer.offset() == blob.size {
+            return Ok(());
+        }
+        let mut answer = repository.blob(blob, writer.offset())?;
+        if !answer.continues {
+            writer.restart()?;
+        }
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let length = answer
+                .body
+                .read(&mut buffer)
+                .map_err(|error| answer.broken(error))?;
+            if length == 0 {
+                break;
+            }
+            writer.write(&buffer[..length])?;
+            progress.event(Event::LayerBytes {
+                digest: &blob.digest,
+                bytes: writer.offset(),
+            });
+        }
+        Ok(())
+    })?;
+    writer.finish()
+}

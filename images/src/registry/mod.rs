@@ -1,0 +1,202 @@
+//! A client for registries that speak the OCI distribution specification (docker's Registry v2).
+
+mod auth;
+mod request;
+mod retry;
+
+use std::{io::Read, time::Duration};
+
+use ureq::{Agent, http::Response};
+
+use self::auth::Authorizer;
+use crate::{
+    Error, Progress, Reference,
+    manifest::{
+        DOCKER_LIST, DOCKER_MANIFEST, Descriptor, MAX_CONFIG, MAX_MANIFEST, OCI_INDEX, OCI_MANIFEST,
+    },
+    store::{check_digest, check_size},
+};
+
+/// Where docker.io's registry really is.
+const DOCKER_HUB: &str = "registry-1.docker.io";
+
+/// Speaks to registries.
+pub(crate) struct Registry<'a> {
+    agent: Agent,
+    progress: &'a dyn Progress,
+}
+
+/// One repository of a registry.
+pub(crate) struct Repository<'a> {
+    registry: &'a Registry<'a>,
+    /// Scheme and host.
+    base: String,
+    reference: &'a Reference,
+    authorizer: Authorizer,
+}
+
+/// A manifest or index as it came.
+pub(crate) struct ManifestAnswer {
+    pub(crate) media_type: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A blob that streams in.
+pub(crate) struct BlobAnswer {
+    /// It goes on from the offset asked for; else it begins at its beginning.
+    pub(crate) continues: bool,
+    pub(crate) body: Box<dyn Read>,
+    url: String,
+}
+
+impl BlobAnswer {
+    /// The error for a body that broke off.
+    pub(crate) fn broken(&self, error: std::io::Error) -> Error {
+        Error::Transport {
+            url: self.url.clone(),
+            source: Box::new(ureq::Error::from(error)),
+        }
+    }
+}
+
+impl<'a> Registry<'a> {
+    pub(crate) fn new(progress: &'a dyn Progress) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .user_agent(concat!("terrarium/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(Duration::from_secs(20)))
+            .timeout_recv_response(Some(Duration::from_secs(60)))
+            .timeout_per_read(Some(Duration::from_secs(30)))
+            .build();
+        Self {
+            agent: config.into(),
+            progress,
+        }
+    }
+
+    /// The repository of `reference`.
+    pub(crate) fn repository(&'a self, reference: &'a Reference) -> Result<Repository<'a>, Error> {
+        let host = match reference.domain() {
+            "docker.io" => DOCKER_HUB,
+            host => host,
+        };
+        let scheme = if is_loopback(host) { "http" } else { "https" };
+        Ok(Repository {
+            registry: self,
+            base: format!("{scheme}://{host}"),
+            reference,
+            authorizer: Authorizer::new(reference),
+        })
+    }
+}
+
+impl Repository<'_> {
+    /// Fetches the manifest or index of a tag or digest. Its content is not checked.
+    pub(crate) fn manifest(&self, version: &str) -> Result<ManifestAnswer, Error> {
+        let url = self.url("manifests", version);
+        let accept = [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST].join(", ");
+        self.with_retries(|| {
+            let response = self.get(&url, &[("accept", &accept)])?;
+            let media_type = response
+                .headers()
+                .get("content-type")
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default();
+            // Parameters such as a character set mean nothing here.
+            let media_type = media_type
+                .split(';')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned();
+            let bytes = read_limited(response, &url, MAX_MANIFEST)?;
+            Ok(ManifestAnswer { media_type, bytes })
+        })
+    }
+
+    /// Fetches a small blob and checks it.
+    pub(crate) fn blob_bytes(&self, blob: &Descriptor) -> Result<Vec<u8>, Error> {
+        let url = self.url("blobs", &blob.digest.to_string());
+        let bytes = self.with_retries(|| read_limited(self.get(&url, &[])?, &url, MAX_CONFIG))?;
+        let what = || format!("blob {} of {}", blob.digest, self.reference);
+        check_size(what, blob.size, bytes.len() as u64)?;
+        check_digest(what, blob.digest, crate::Digest::of(&bytes))?;
+        Ok(bytes)
+    }
+
+    /// Begins to fetch a blob at `offset`.
+    pub(crate) fn blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobAnswer, Error> {
+        let url = self.url("blobs", &blob.digest.to_string());
+        let range = format!("bytes={offset}-");
+        let headers: &[(&str, &str)] = if offset > 0 {
+            &[("range", &range)]
+        } else {
+            &[]
+        };
+        let response = self.get(&url, headers)?;
+        Ok(BlobAnswer {
+            continues: request::continues_at(&response, offset),
+            body: Box::new(response.into_body().into_reader()),
+            url,
+        })
+    }
+
+    fn url(&self, kind: &str, version: &str) -> String {
+        format!(
+            "{}/v2/{}/{kind}/{version}",
+            self.base,
+            self.reference.path()
+        )
+    }
+}
+
+fn read_limited(response: Response<ureq::Body>, url: &str, limit: u64) -> Result<Vec<u8>, Error> {
+    response
+        .into_body()
+        .into_with_config()
+        .limit(limit)
+        .read_to_vec()
+        .map_err(|source| Error::Transport {
+            url: url.to_owned(),
+            source: Box::new(source),
+        })
+}
+
+/// Whether a host is this machine: registries there speak plain HTTP.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name == "localhost"
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_loopback() {
+        for host in [
+            "localhost",
+            "localhost:5000",
+            "127.0.0.1",
+            "127.9.9.9:1",
+            "[::1]:5",
+        ] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in [
+            "docker.io",
+            "localhost.example",
+            "10.0.0.1:5000",
+            "[fe80::1]",
+            "127.example",
+        ] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! One request: authorized, with its failures turned into errors.
+
+use std::{io::Read, time::Duration};
+
+use serde::Deserialize;
+use ureq::{Body, http::Response};
+
+use super::Repository;
+use crate::Error;
+
+impl Repository<'_> {
+    /// Sends a GET request, logging in if the registry asks for it.
+    pub(super) fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<Response<Body>, Error> {
+        let response = self.send(url, headers)?;
+        if response.status() != 401 {
+            return self.checked(url, response);
+        }
+        let challenges: Vec<String> = response
+            .headers()
+            .get_all("www-authenticate")
+            .iter()
+            .filter_map(|value| value.to_str().ok().map(str::to_owned))
+            .collect();
+        drop(response);
+        self.authorizer.answer(&self.registry.agent, &challenges)?;
+        self.checked(url, self.send(url, headers)?)
+    }
+
+    fn send(&self, url: &str, headers: &[(&str, &str)]) -> Result<Response<Body>, Error> {
+        let mut request = self.registry.agent.get(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(authorization) = self.authorizer.header() {
+            request = request.header("authorization", authorization);
+        }
+        request.call().map_err(|source| Error::Transport {
+            url: url.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    fn checked(&self, url: &str, response: Response<Body>) -> Result<Response<Body>, Error> {
+        let status = response.status().as_u16();
+        match status {
+            200 | 206 => Ok(response),
+            401 | 403 => Err(Error::Unauthorized {
+                reference: self.reference.to_string(),
+                registry: self.reference.domain().to_owned(),
+            }),
+            404 => Err(Error::NotFound {
+                reference: self.reference.to_string(),
+                registry: self.reference.domain().to_owned(),
+            }),
+            _ => Err(Error::Status {
+                url: url.to_owned(),
+                status,
+                retry_after: retry_after(&response),
+                detail: detail(response),
+            }),
+        }
+    }
+}
+
+/// Whether a response goes on at `offset`, rather than starting over.
+pub(super) fn continues_at(response: &Response<Body>, offset: u64) -> bool {
+    let range = response
+        .headers()
+        .get("content-range")
+        .and_then(|value| value.to_str().ok());
+    response.status() == 206
+        && range.is_some_and(|range| range.starts_with(&format!("bytes {offset}-")))
+}
+
+fn retry_after(response: &Response<Body>) -> Option<Duration> {
+    let value = response.headers().get("retry-after")?.to_str().ok()?;
+    value.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// What the registry said: the first message of its JSON, or its first line.
+fn detail(response: Response<Body>) -> String {
+    #[derive(Deserialize)]
+    struct Answer {
+        errors: Vec<Message>,
+    }
+    #[derive(Deserialize)]
+    struct Message {
+        message: String,
+    }
+    let mut text = String::new();
+    // Only for the message: what cannot be read is not told.
+    let _ = response
+        .into_body()
+        .into_reader()
+        .take(4096)
+        .read_to_string(&mut text);
+    let message = match serde_json::from_str::<Answer>(&text) {
+        Ok(answer) => answer.errors.into_iter().next().map(|error| error.message),
+        Err(_) => text.lines().next().map(str::to_owned),
+    };
+    let message: String = message
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(200)
+        .collect();
+    if message.is_empty() {
+        message
+    } else {
+        format!(": {message}")
+    }
+}

@@ -1,0 +1,263 @@
+//! Applies a layer's entries to the tree.
+
+use std::io::{self, Read};
+
+use super::{FileContent, Kind, Limits, Metadata, NodeId, Tree, limits::Counter, path, whiteout};
+use crate::{
+    Digest,
+    ext4::BlockWriter,
+    layer::{Entry, EntryKind, Inflated, LayerError, TarReader},
+};
+
+/// The longest symbolic link target that ext4 stores, in bytes.
+const MAX_TARGET: usize = 4095;
+
+/// Applies layers in order, the lowest first.
+pub(crate) struct Applier<'a> {
+    tree: Tree,
+    layers: usize,
+    counter: Counter,
+    inflated_left: u64,
+    limits: Limits,
+    disk: &'a mut BlockWriter,
+}
+
+/// Why a name does not resolve: lets [`Tree::resolve`] give both kinds of error.
+enum Unresolved {
+    Reason(&'static str),
+    Error(LayerError),
+}
+
+impl From<&'static str> for Unresolved {
+    fn from(reason: &'static str) -> Self {
+        Self::Reason(reason)
+    }
+}
+
+impl<'a> Applier<'a> {
+    pub(crate) fn new(limits: Limits, disk: &'a mut BlockWriter) -> Self {
+        Self {
+            tree: Tree::new(),
+            layers: 0,
+            counter: Counter::new(limits),
+            inflated_left: limits.inflated_bytes,
+            limits,
+            disk,
+        }
+    }
+
+    /// Applies the next layer, and checks that it inflates to `diff_id`.
+    pub(crate) fn layer(
+        &mut self,
+        blob: impl Read + Send + 'static,
+        diff_id: Digest,
+    ) -> Result<(), LayerError> {
+        let (inflated, digest) = Inflated::new(blob, self.inflated_left)?;
+        let mut archive = TarReader::new(inflated);
+        let applied = self
+            .entries(&mut archive)
+            .and_then(|()| archive.drain())
+            .and_then(|()| digest.check(diff_id));
+        self.inflated_left = self.inflated_left.saturating_sub(digest.length());
+        self.layers += 1;
+        applied.map_err(|error| self.explain(error))
+    }
+
+    pub(crate) fn into_tree(self) -> Tree {
+        self.tree
+    }
+
+    fn entries(&mut self, archive: &mut TarReader<Inflated>) -> Result<(), LayerError> {
+        while let Some(entry) = archive.next_entry()? {
+            self.entry(entry, archive)?;
+        }
+        Ok(())
+    }
+
+    /// The inflated-bytes bound shows as a read error: gives it its name.
+    fn explain(&self, error: LayerError) -> LayerError {
+        match error {
+            LayerError::Read(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
+                LayerError::Limit {
+                    what: "inflated bytes",
+                    limit: self.limits.inflated_bytes,
+                }
+            }
+            error => error,
+        }
+    }
+
+    fn entry(&mut self, entry: Entry, content: &mut impl Read) -> Result<(), LayerError> {
+        let Entry { path, kind, .. } = &entry;
+        let bad = |reason| LayerError::entry(path, reason);
+        let components = path::components(path).map_err(bad)?;
+        self.counter.depth(components.len())?;
+        let Some((&base, parents)) = components.split_last() else {
+            if !matches!(kind, EntryKind::Directory) {
+                return Err(bad("the root must be a directory"));
+            }
+            self.tree.nodes[Tree::ROOT.0].metadata = metadata(&entry);
+            return Ok(());
+        };
+        let is_note =
+            |component: &&[u8]| whiteout::parse(component) == Some(whiteout::Whiteout::Ignored);
+        if components.iter().any(is_note) {
+            return Ok(());
+        }
+        if let Some(whiteout) = whiteout::parse(base) {
+            return self.white_out(&entry, parents, whiteout);
+        }
+        let xattrs = entry
+            .xattrs
+            .iter()
+            .map(|(name, value)| name.len() + value.len());
+        self.counter.entry(base.len() + xattrs.sum::<usize>())?;
+        let parent = self.parent(&entry, parents)?;
+        let present = self.tree.lookup(parent, base);
+        let (node, own) = match kind {
+            EntryKind::Hardlink(target) => {
+                let node = self.link_target(&entry, target)?;
+                if present.is_some_and(|present| present.node == node) {
+                    return Ok(());
+                }
+                (node, None)
+            }
+            EntryKind::Directory => {
+                let old = present.filter(|present| self.tree.children(present.node).is_some());
+                if let Some(old) = old {
+                    self.tree.nodes[old.node.0].metadata = metadata(&entry);
+                    if let Some(name) = self
+                        .tree
+                        .children_mut(parent)
+                        .and_then(|children| children.get_mut(base))
+                    {
+                        name.layer = self.layers;
+                    }
+                    return Ok(());
+                }
+                (
+                    NodeId(usize::MAX),
+                    Some(Kind::Directory(Default::default())),
+                )
+            }
+            _ => (NodeId(usize::MAX), Some(self.content(&entry, content)?)),
+        };
+        if present.is_some() {
+            self.tree.unlink(parent, base);
+        }
+        let node = match own {
+            Some(kind) => self.tree.add_node(metadata(&entry), kind),
+            None => node,
+        };
+        self.tree.link(parent, base.to_vec(), node, self.layers);
+        Ok(())
+    }
+
+    /// Makes what an entry other than a directory or hardlink describes.
+    fn content(&mut self, entry: &Entry, content: &mut impl Read) -> Result<Kind, LayerError> {
+        Ok(match &entry.kind {
+            EntryKind::File { size, segments } => {
+                let runs = self.disk.append_file(*size, segments, content)?;
+                Kind::File(FileContent { size: *size, runs })
+            }
+            EntryKind::Symlink(target) => {
+                if target.is_empty() || target.len() > MAX_TARGET || target.contains(&0) {
+                    return Err(LayerError::entry(
+                        &entry.path,
+                        "its symbolic link target is empty or too long",
+                    ));
+                }
+                self.counter.entry(target.len())?;
+                Kind::Symlink(target.clone())
+            }
+            &EntryKind::CharacterDevice { major, minor } => Kind::CharacterDevice { major, minor },
+            &EntryKind::BlockDevice { major, minor } => Kind::BlockDevice { major, minor },
+            EntryKind::Fifo | EntryKind::Directory | EntryKind::Hardlink(_) => Kind::Fifo,
+        })
+    }
+
+    fn white_out(
+        &mut self,
+        entry: &Entry,
+        parents: &[&[u8]],
+        whiteout: whiteout::Whiteout<'_>,
+    ) -> Result<(), LayerError> {
+        let Some(parent) = self.existing(entry, parents)? else {
+            return Ok(());
+        };
+        match whiteout {
+            whiteout::Whiteout::Name(name) => self.tree.white_out(parent, name, self.layers),
+            whiteout::Whiteout::Opaque => self.tree.clear_lower(parent, self.layers),
+            whiteout::Whiteout::Ignored => {}
+        }
+        Ok(())
+    }
+
+    /// The directory that an entry goes into, made if missing.
+    fn parent(&mut self, entry: &Entry, parents: &[&[u8]]) -> Result<NodeId, LayerError> {
+        let layer = self.layers;
+        let counter = &mut self.counter;
+        let make = |name: usize| {
+            counter
+                .entry(name)
+                .map(|()| layer)
+                .map_err(Unresolved::Error)
+        };
+        let resolved = self
+            .tree
+            .resolve(parents, Some(make))
+            .map_err(|unresolved| unresolved.on(entry))?;
+        let Some(resolved) = resolved else {
+            return Ok(Tree::ROOT);
+        };
+        resolved.touch(&mut self.tree, layer);
+        Ok(resolved.directory())
+    }
+
+    fn existing(&mut self, entry: &Entry, parents: &[&[u8]]) -> Result<Option<NodeId>, LayerError> {
+        let make = None::<fn(usize) -> Result<usize, Unresolved>>;
+        let resolved = self
+            .tree
+            .resolve(parents, make)
+            .map_err(|unresolved| unresolved.on(entry))?;
+        Ok(resolved.map(|resolved| resolved.directory()))
+    }
+
+    /// The file that a hardlink entry names: a symbolic link at its end is not followed.
+    fn link_target(&mut self, entry: &Entry, target: &[u8]) -> Result<NodeId, LayerError> {
+        let bad = |reason| LayerError::entry(&entry.path, reason);
+        let components = path::components(target).map_err(bad)?;
+        let found = match components.split_last() {
+            Some((base, parents)) => self
+                .existing(entry, parents)?
+                .and_then(|parent| self.tree.lookup(parent, base)),
+            None => None,
+        };
+        let node = found
+            .ok_or_else(|| bad("the file it links to does not exist"))?
+            .node;
+        if self.tree.children(node).is_some() {
+            return Err(bad("it is a hardlink to a directory"));
+        }
+        Ok(node)
+    }
+}
+
+impl Unresolved {
+    fn on(self, entry: &Entry) -> LayerError {
+        match self {
+            Self::Reason(reason) => LayerError::entry(&entry.path, reason),
+            Self::Error(error) => error,
+        }
+    }
+}
+
+fn metadata(entry: &Entry) -> Metadata {
+    Metadata {
+        mode: entry.mode,
+        uid: entry.uid,
+        gid: entry.gid,
+        mtime: entry.mtime,
+        xattrs: entry.xattrs.clone(),
+    }
+}

@@ -1,0 +1,172 @@
+//! Files that come into being whole or not at all, even when several processes make the same one.
+//!
+//! The bytes go to a staging file under an exclusive lock; when they are complete and on the medium,
+//! the file is renamed to its final name. Whoever waits for the lock finds the final file afterwards,
+//! or goes on where a dead process stopped: its lock ended with it.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{Error, error::FileContext};
+
+/// What [`acquire`] found.
+pub(crate) enum Acquired {
+    /// The final file exists.
+    Present,
+    /// The caller makes it.
+    Staged(Staged),
+}
+
+/// A locked staging file. It stays behind when dropped, so that the work can go on later:
+/// [`discard`](Self::discard) removes it.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    file: File,
+    staging: PathBuf,
+    destination: PathBuf,
+}
+
+/// Locks `staging` for making `destination`, waiting for a process that does the same.
+pub(crate) fn acquire(staging: PathBuf, destination: PathBuf) -> Result<Acquired, Error> {
+    loop {
+        if destination.exists() {
+            return Ok(Acquired::Present);
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&staging)
+            .context("create", &staging)?;
+        file.lock().context("lock", &staging)?;
+        // While this process waited, the file may have been renamed to its destination or removed.
+        if is_at(&file, &staging)? && !destination.exists() {
+            return Ok(Acquired::Staged(Staged {
+                file,
+                staging,
+                destination,
+            }));
+        }
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> Result<bool, Error> {
+    let open = file.metadata().context("examine", path)?;
+    match fs::symlink_metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).context("examine", path),
+    }
+}
+
+impl Staged {
+    /// The staging file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Where it stands now, for messages.
+    pub(crate) fn path(&self) -> &Path {
+        &self.staging
+    }
+
+    /// Makes the file final.
+    pub(crate) fn commit(self) -> Result<(), Error> {
+        let finish = || {
+            self.file.sync_all().context("write", &self.staging)?;
+            fs::rename(&self.staging, &self.destination).context("create", &self.destination)?;
+            sync_parent(&self.destination)
+        };
+        finish().inspect_err(|_| {
+            // The error at hand says more than a failure to clean up.
+            let _ = fs::remove_file(&self.staging);
+        })
+    }
+
+    /// Removes the file.
+    pub(crate) fn discard(self) -> Result<(), Error> {
+        fs::remove_file(&self.staging).context("remove", &self.staging)
+    }
+}
+
+/// Replaces `path` by `bytes` at once: readers see the old file or the new one. Writers must hold a
+/// lock of their own.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let staging = path.with_extension("new");
+    let write = || {
+        let mut file = File::create(&staging).context("create", &staging)?;
+        io::Write::write_all(&mut file, bytes).context("write", &staging)?;
+        file.sync_all().context("write", &staging)?;
+        fs::rename(&staging, path).context("create", path)?;
+        sync_parent(path)
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(&staging);
+    })
+}
+
+fn sync_parent(path: &Path) -> Result<(), Error> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    File::open(parent)
+        .and_then(|folder| folder.sync_all())
+        .context("write", parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, thread, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn only_one_of_many_makes_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let makers: usize = thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let staging = folder.path().join("x.partial");
+                        match acquire(staging, folder.path().join("x")).unwrap() {
+                            Acquired::Present => 0,
+                            Acquired::Staged(staged) => {
+                                thread::sleep(Duration::from_millis(20));
+                                staged.file().write_all(b"whole").unwrap();
+                                staged.commit().unwrap();
+                                1
+                            }
+                        }
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .sum()
+        });
+        assert_eq!(makers, 1);
+        assert_eq!(fs::read(folder.path().join("x")).unwrap(), b"whole");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_next_goes_on_where_one_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = || (folder.path().join("x.partial"), folder.path().join("x"));
+        let stage = || {
+            let (staging, destination) = paths();
+            match acquire(staging, destination).unwrap() {
+                Acquired::Staged(staged) => staged,
+                Acquired::Present => panic!("present"),
+            }
+        };
+        stage().file().write_all(b"half").unwrap();
+        assert_eq!(stage().file().metadata().unwrap().len(), 4);
+        stage().discard().unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
