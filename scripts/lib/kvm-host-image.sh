@@ -1,5 +1,5 @@
 # The emulated KVM host's kernel and initramfs, made once from Debian's packages.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 
 # kvm_host_image ARCH: prints the folder that holds `kernel` and `initramfs`.
 kvm_host_image() {
