@@ -14,6 +14,7 @@ use crate::{
     ext4::{self, BlockWriter, Parameters},
     layer::LayerError,
     rootfs::Applier,
+    sparse,
     staging::{self, Acquired, Staged},
 };
 
@@ -54,6 +55,26 @@ impl Disk {
     pub fn allocated_bytes(&self) -> Result<u64, Error> {
         let metadata = self.lock.metadata().context("examine", &self.path)?;
         Ok(metadata.blocks() * 512)
+    }
+
+    /// Writes a copy of the disk to `output`, replacing a file that is there. The copy is whole or
+    /// not there at all.
+    ///
+    /// # Errors
+    /// If the copy cannot be written.
+    pub fn copy_to(&self, output: &Path) -> Result<(), Error> {
+        let mut staging = output.to_owned().into_os_string();
+        staging.push(".partial");
+        let staging = PathBuf::from(staging);
+        let target = File::create(&staging).context("create", &staging)?;
+        let copied = sparse::copy(&self.lock, &target)
+            .and_then(|()| target.sync_all())
+            .context("write", &staging)
+            .and_then(|()| fs::rename(&staging, output).context("create", output));
+        copied.inspect_err(|_| {
+            // The error at hand says more than a failure to clean up.
+            let _ = fs::remove_file(&staging);
+        })
     }
 }
 

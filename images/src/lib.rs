@@ -23,6 +23,7 @@ mod pull;
 mod reference;
 mod registry;
 mod rootfs;
+mod sparse;
 mod staging;
 mod store;
 
