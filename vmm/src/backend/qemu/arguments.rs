@@ -85,8 +85,10 @@ pub(super) fn describe(
     match config.serial {
         Some(sink) => {
             let fd = invocation.inherit(sink);
-            invocation.add(["-add-fd", &format!("fd={fd},set=1")]);
-            invocation.add(["-chardev", "file,id=serial,path=/dev/fdset/1"]);
+            // Opened anew, so that QEMU sets no flags on a description that others share; `append`
+            // keeps it from truncating a file.
+            let path = format!("/proc/self/fd/{fd}");
+            invocation.add(["-chardev", &format!("file,id=serial,path={path},append=on")]);
             invocation.add(["-serial", "chardev:serial"]);
         }
         None => invocation.add(["-serial", "none"]),
