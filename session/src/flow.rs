@@ -130,3 +130,6 @@ impl<R: AsFd, W: AsFd> Flow<R, W> {
         Step::SourceEnded
     }
 }
+
+#[cfg(test)]
+mod tests;
