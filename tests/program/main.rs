@@ -1,0 +1,19 @@
+//! Whole-program tests: the real command, real kernels, real images, real registry.
+//!
+//! `scripts/test program` runs them on the QEMU backend, `scripts/test kvm` on the KVM backend, where
+//! need be inside the emulated KVM host. See [`support`] for what they are given.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test fails by panicking, in its helpers too, and nothing reaches into it"
+)]
+
+mod exit_codes;
+mod options;
+mod refusals;
+mod streams;
+mod support;
+mod terminal;
+mod writes;

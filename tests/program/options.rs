@@ -1,0 +1,140 @@
+//! The options that shape the command's surroundings.
+
+use std::fs;
+
+use crate::support::{
+    PYTHON2, PYTHON3, assert_output, assert_refused, output, python2, run, shell,
+};
+
+#[test]
+fn python2_answers_from_a_machine_of_its_own() {
+    let program = "\
+import platform, os, sys
+print sys.version.split()[0], platform.system(), platform.machine(), sum(range(10))
+print open('/proc/1/comm').read().strip(), len(os.listdir('/proc')) > 20";
+    let expected = "2.7.18 Linux x86_64 45\nguest-init True\n";
+    let output = output(&mut python2([], program));
+    let got = String::from_utf8_lossy(&output.stdout).replace("\ninit True", "\nguest-init True");
+    assert_eq!(got, expected, "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_official_python3_runs_with_its_libraries() {
+    let program = "\
+import ssl, sqlite3, ctypes, multiprocessing, zlib, lzma, hashlib, uuid, sys
+queue = multiprocessing.Queue()
+child = multiprocessing.Process(target=lambda q: q.put(sum(range(1000))), args=(queue,))
+child.start(); value = queue.get(); child.join()
+db = sqlite3.connect('/tmp/x.db'); db.execute('create table t (n)'); db.commit()
+print(sys.version_info[:2], value, ssl.OPENSSL_VERSION_INFO[0] >= 3)";
+    let mut command = run([], PYTHON3);
+    command.args(["python3", "-c", program]);
+    assert_output(&output(&mut command), 0, "(3, 12) 499500 True\n");
+}
+
+#[test]
+fn the_environment_is_the_images_then_files_then_options() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "# from a file\nLANG=file\nFROM_FILE=1\n").unwrap();
+    let script = "echo $LANG $PYTHON_VERSION $FROM_FILE $GIVEN $INHERITED; echo $HOME; echo $PATH";
+    let mut command = shell(
+        [
+            "--env-file",
+            file.path().to_str().unwrap(),
+            "-e",
+            "GIVEN=a b",
+            "--env=INHERITED",
+        ],
+        script,
+    );
+    let output = output(command.env("INHERITED", "here"));
+    let expected = "file 2.7.18 1 a b here\n/root\n\
+                    /usr/local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n";
+    assert_output(&output, 0, expected);
+}
+
+#[test]
+fn the_working_directory_is_made_if_missing() {
+    let output_of = |workdir| output(&mut shell(["-w", workdir], "pwd"));
+    assert_output(&output_of("/usr/bin"), 0, "/usr/bin\n");
+    assert_output(&output_of("/new/and/deep"), 0, "/new/and/deep\n");
+    assert_refused(&output_of("relative"), ["relative", "absolute"]);
+}
+
+#[test]
+fn users_go_by_name_and_number() {
+    let script = "id -u; id -g; echo $HOME";
+    let output_of = |user| output(&mut shell(["--user", user], script));
+    assert_output(&output_of("1234:5678"), 0, "1234\n5678\n/\n");
+    assert_output(&output_of("root"), 0, "0\n0\n/root\n");
+    assert_refused(&output_of("nobody-knows"), ["nobody-knows"]);
+}
+
+#[test]
+fn the_host_name_is_set_everywhere() {
+    let script = "hostname; cat /etc/hostname; grep -c snake /etc/hosts";
+    let output = output(&mut shell(["-h", "snake"], script));
+    assert_output(&output, 0, "snake\nsnake\n1\n");
+}
+
+#[test]
+fn limits_hold() {
+    let script = "ulimit -Sn; ulimit -Hn";
+    let output = output(&mut shell(["--ulimit", "nofile=123:456"], script));
+    assert_output(&output, 0, "123\n456\n");
+}
+
+#[test]
+fn an_entrypoint_replaces_the_images_command_too() {
+    let output_of =
+        |arguments: &[&str]| output(run(["--entrypoint", "echo"], PYTHON2).args(arguments));
+    assert_output(&output_of(&[]), 0, "\n");
+    assert_output(&output_of(&["-n", "a", "--b"]), 0, "a --b");
+}
+
+#[test]
+fn memory_and_cpus_are_as_asked_for() {
+    let program = "\
+import os
+kib = int(open('/proc/meminfo').readline().split()[1])
+print os.sysconf('SC_NPROCESSORS_ONLN'), 150000 < kib < 262144";
+    let output = output(&mut python2(["--memory", "256m", "--cpus", "1.5"], program));
+    assert_output(&output, 0, "2 True\n");
+}
+
+#[test]
+fn time_passes_as_on_the_host() {
+    let program = "import time; a = time.time(); time.sleep(3); print a, time.time() - a";
+    let begun = std::time::Instant::now();
+    let before = std::time::SystemTime::now();
+    let output = output(&mut python2([], program));
+    let (most, after) = (begun.elapsed().as_secs_f64(), std::time::SystemTime::now());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let numbers: Vec<f64> = text
+        .split_whitespace()
+        .map(|n| n.parse().unwrap())
+        .collect();
+    let since = |time: std::time::SystemTime| {
+        time.duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_secs_f64()
+    };
+    let (started, slept) = (numbers[0], numbers[1]);
+    assert!(
+        since(before) - 1.0 < started && started < since(after) + 1.0,
+        "{text}"
+    );
+    assert!((2.99..most).contains(&slept), "{text}");
+}
+
+#[test]
+fn a_name_is_taken_only_once_at_a_time() {
+    let mut first = crate::support::piped(&mut shell(["-i", "--name", "twin"], "echo up; cat"));
+    let mut line = [0; 3];
+    std::io::Read::read_exact(first.stdout.as_mut().unwrap(), &mut line).unwrap();
+    let second = output(&mut shell(["--name", "twin"], "true"));
+    assert_refused(&second, ["twin", "in use"]);
+    drop(first.stdin.take());
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+    assert_output(&output(&mut shell(["--name", "twin"], "true")), 0, "");
+}

@@ -1,0 +1,108 @@
+//! What the tests are given, by environment variables that `scripts/test` sets, and how they use it.
+
+pub mod layout;
+pub mod pty;
+
+use std::env;
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+
+/// The stand-in for `python:2.7.16-alpine3.9`, in the test home.
+pub const PYTHON2: &str = "localhost/python:2.7.18-standin";
+/// The official image of Python 3.12 on Alpine, in the test home.
+pub const PYTHON3: &str = "localhost/python:3.12-alpine";
+
+/// The value of an environment variable of `scripts/test`.
+pub fn given(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests by scripts/test"))
+}
+
+/// A store that holds a kernel and both images. Tests may add to it, but take nothing away.
+pub fn home() -> PathBuf {
+    PathBuf::from(given("TERRARIUM_TEST_HOME"))
+}
+
+/// The backend under test.
+pub fn backend() -> String {
+    given("TERRARIUM_TEST_BACKEND")
+}
+
+/// The command, with the test home and nothing of the user's environment that it looks at.
+pub fn terrarium() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_terrarium"));
+    command.env("TERRARIUM_HOME", home()).stdin(Stdio::null());
+    command
+}
+
+/// `terrarium run` on the backend under test, with `options` before the image.
+pub fn run<const N: usize>(options: [&str; N], image: &str) -> Command {
+    let mut command = terrarium();
+    command.args(["run", "--backend", &backend(), "--quiet"]);
+    command.args(options).arg(image);
+    command
+}
+
+/// `terrarium run` of a line of Python 2.
+pub fn python2<const N: usize>(options: [&str; N], program: &str) -> Command {
+    let mut command = run(options, PYTHON2);
+    command.args(["python2", "-c", program]);
+    command
+}
+
+/// `terrarium run` of a line of shell.
+pub fn shell<const N: usize>(options: [&str; N], script: &str) -> Command {
+    let mut command = run(options, PYTHON2);
+    command.args(["sh", "-c", script]);
+    command
+}
+
+/// Runs a command to its end.
+pub fn output(command: &mut Command) -> Output {
+    command.output().unwrap()
+}
+
+/// Runs a command to its end with `input` as its standard input.
+pub fn output_with_input(command: &mut Command, input: Vec<u8>) -> Output {
+    let mut child = piped(command);
+    let mut stdin = child.stdin.take().unwrap();
+    let writer = thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().unwrap();
+    // The command may have ended without reading all of it.
+    let _ = writer.join().unwrap();
+    output
+}
+
+/// Starts a command with pipes on its three standard streams.
+pub fn piped(command: &mut Command) -> Child {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Asserts the exit code and the whole of standard output; shows standard error if either differs.
+#[track_caller]
+pub fn assert_output(output: &Output, code: i32, stdout: impl AsRef<OsStr>) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    let got = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(code), "{got}{said}");
+    assert_eq!(*got, *stdout.as_ref().to_string_lossy(), "{said}");
+}
+
+/// Asserts a failure of terrarium's own: code 125, nothing on standard output, and one line on
+/// standard error that contains each of `parts`.
+#[track_caller]
+pub fn assert_refused<const N: usize>(output: &Output, parts: [&str; N]) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    assert_eq!(output.stdout, b"", "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    for part in parts {
+        assert!(said.contains(part), "{part:?} is not in {said:?}");
+    }
+}
