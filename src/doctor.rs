@@ -10,6 +10,7 @@ use kernels::Arch;
 use serde::Serialize;
 use vmm::backend::qemu::{Accelerator, Qemu};
 
+use crate::backend::INSTALL_QEMU;
 use crate::home::Home;
 use crate::units;
 
@@ -29,9 +30,6 @@ pub struct DoctorOptions {
 
 /// Less than this, and a small image does not fit.
 const LEAST_DISK_SPACE: u64 = 256 << 20;
-
-/// How to say, in one sentence, what to install.
-const INSTALL_QEMU: &str = "install QEMU (on Debian: apt-get install qemu-system-x86)";
 
 /// How a part of the host is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -5,14 +5,24 @@
     reason = "a program has no outside that could reach it"
 )]
 
+mod backend;
+mod disk;
 mod doctor;
 mod home;
+mod kernel;
+mod load;
+mod progress;
+mod pull;
+mod run;
+mod trace;
 mod units;
 
 use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use trace::Trace;
 
 /// terrarium's own failure, as `docker run` reports it: apart from any code of the command.
 const EXIT_RUN_FAILED: u8 = 125;
@@ -38,10 +48,16 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Run(Box<run::RunOptions>),
+    Pull(pull::PullOptions),
+    Load(load::LoadOptions),
+    Disk(disk::DiskOptions),
+    Kernel(kernel::KernelOptions),
     Doctor(doctor::DoctorOptions),
 }
 
 fn main() -> ExitCode {
+    let trace = Trace::begin("arguments");
     let is_run = std::env::args_os().nth(1).as_deref() == Some(OsStr::new("run"));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -58,6 +74,11 @@ fn main() -> ExitCode {
         }
     };
     let result = match cli.command {
+        Command::Run(options) => run::run(*options, trace).map(ExitCode::from),
+        Command::Pull(options) => pull::run(&options),
+        Command::Load(options) => load::run(&options),
+        Command::Disk(options) => disk::run(&options),
+        Command::Kernel(options) => kernel::run(&options),
         Command::Doctor(options) => doctor::run(&options),
     };
     result.unwrap_or_else(|error| {

@@ -1,0 +1,63 @@
+//! `terrarium disk`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use images::{DiskCache, Platform, Reference, Store};
+
+use crate::home::Home;
+use crate::{progress, run};
+
+/// Build the ext4 disk of an image, for this or any other VMM
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Without --output, the path of the cached disk is printed: read it, but do not write to it.
+
+Examples:
+  terrarium disk python:2.7.16-alpine3.9
+  terrarium disk -o python.ext4 python:2.7.16-alpine3.9")]
+pub struct DiskOptions {
+    /// Platform of the image, such as linux/amd64; the host's own if absent
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+
+    /// Write a copy of the disk to this file
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// When to fetch the image
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "missing")]
+    pull: run::Pull,
+
+    /// No progress
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// The image, such as python:2.7.16-alpine3.9
+    image: Reference,
+}
+
+pub fn run(options: &DiskOptions) -> Result<ExitCode> {
+    let home = Home::open()?;
+    let store = Store::open(&home.images())?;
+    let progress = progress::reporter(options.quiet);
+    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let image = run::find_image(
+        &store,
+        &options.image,
+        &platform,
+        options.pull,
+        progress.as_ref(),
+    )?;
+    let disk = DiskCache::open(&home.disks())?.disk(&store, &image, progress.as_ref())?;
+    drop(progress);
+    match &options.output {
+        None => println!("{}", disk.path().display()),
+        Some(output) => {
+            disk.copy_to(output)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

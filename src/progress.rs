@@ -1,0 +1,145 @@
+//! Progress on standard error: bars on a terminal, plain lines elsewhere, nothing if quiet.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{IsTerminal, stderr};
+use std::sync::{Mutex, PoisonError};
+
+use images::{Digest, Event, Progress};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::units;
+
+/// What fits the present standard error.
+pub fn reporter(quiet: bool) -> Box<dyn Progress> {
+    if quiet {
+        Box::new(())
+    } else if stderr().is_terminal() {
+        Box::new(Bars::default())
+    } else {
+        Box::new(Lines)
+    }
+}
+
+/// One bar a layer, one for the disk.
+#[derive(Default)]
+struct Bars {
+    all: MultiProgress,
+    layers: Mutex<HashMap<Digest, ProgressBar>>,
+    disk: Mutex<Option<ProgressBar>>,
+}
+
+impl fmt::Debug for Bars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bars").finish_non_exhaustive()
+    }
+}
+
+impl Progress for Bars {
+    fn event(&self, event: Event<'_>) {
+        let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::LayerStarted { digest, size } => {
+                let bar = self
+                    .all
+                    .add(ProgressBar::new(size).with_style(bytes_style()));
+                layers.insert(*digest, bar.with_prefix(short(digest)));
+            }
+            Event::LayerBytes { digest, bytes } => {
+                if let Some(bar) = layers.get(digest) {
+                    bar.set_position(bytes);
+                }
+            }
+            Event::LayerDone { digest, present } => {
+                if let Some(bar) = layers.remove(digest) {
+                    bar.finish();
+                } else if present {
+                    // Not worth a line that stays.
+                }
+            }
+            Event::Retry { reason, seconds } => {
+                let reason = printable(reason);
+                let line = format!("{reason}; trying again in {seconds} s");
+                // Fails only if the terminal is gone.
+                let _ = self.all.println(line);
+            }
+            Event::DiskStarted { layers } => {
+                let bar = ProgressBar::new(layers as u64).with_style(count_style());
+                *disk = Some(self.all.add(bar).with_prefix("building disk"));
+            }
+            Event::DiskLayer { done } => {
+                if let Some(bar) = disk.as_ref() {
+                    bar.set_position(done as u64);
+                }
+            }
+            Event::DiskDone { .. } => {
+                if let Some(bar) = disk.take() {
+                    bar.finish();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        // What was in the middle of something must not stay on the terminal.
+        let layers = self
+            .layers
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        layers.values().for_each(ProgressBar::abandon);
+    }
+}
+
+/// The templates are constants: if one were wrong, the default would do.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+}
+
+fn bytes_style() -> ProgressStyle {
+    style("{prefix:13} [{bar:30}] {bytes:>10}/{total_bytes:10} {bytes_per_sec:12}")
+}
+
+fn count_style() -> ProgressStyle {
+    style("{prefix:13} [{bar:30}] {pos:>10}/{len} layers")
+}
+
+/// A line at each milestone.
+#[derive(Debug)]
+struct Lines;
+
+impl Progress for Lines {
+    fn event(&self, event: Event<'_>) {
+        match event {
+            Event::LayerStarted { digest, size } => {
+                eprintln!("{}: fetching {}", short(digest), units::bytes(size));
+            }
+            Event::LayerDone { digest, present } => {
+                let how = if present { "already here" } else { "complete" };
+                eprintln!("{}: {how}", short(digest));
+            }
+            Event::Retry { reason, seconds } => {
+                eprintln!("{}; trying again in {seconds} s", printable(reason));
+            }
+            Event::DiskStarted { layers } => eprintln!("disk: building from {layers} layers"),
+            Event::DiskDone { bytes } => eprintln!("disk: complete, {}", units::bytes(bytes)),
+            _ => {}
+        }
+    }
+}
+
+fn short(digest: &Digest) -> String {
+    digest.hex().chars().take(12).collect()
+}
+
+/// What a registry said, without anything that a terminal would act on.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}

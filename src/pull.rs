@@ -1,0 +1,45 @@
+//! `terrarium pull`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use images::{Platform, Reference, Store};
+
+use crate::home::Home;
+use crate::progress;
+
+/// Fetch an image from its registry
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  terrarium pull python:2.7.16-alpine3.9
+  terrarium pull --platform linux/386 python:2.7.16-alpine3.9
+  terrarium pull localhost:5000/tools@sha256:…")]
+pub struct PullOptions {
+    /// Platform of the image, such as linux/amd64; the host's own if absent
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+
+    /// No progress
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// The image, such as python:2.7.16-alpine3.9
+    image: Reference,
+}
+
+pub fn run(options: &PullOptions) -> Result<ExitCode> {
+    let store = Store::open(&Home::open()?.images())?;
+    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let progress = progress::reporter(options.quiet);
+    let image = store.pull(
+        &options.image,
+        &platform,
+        &images::PullOptions::default(),
+        progress.as_ref(),
+    )?;
+    drop(progress);
+    println!("{}", image.reference);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,119 @@
+//! The machine of a run.
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use guest_init::spec::{self, RunSpec};
+use kernels::{Arch, BootOptions, Kernel, Store, cpio};
+use vmm::VmConfig;
+use vmm::config::{Discovery, Disk, InitramfsPart, Port, Writes};
+
+use super::RunOptions;
+use super::spec::ROOT_SERIAL;
+use crate::home::Home;
+
+/// guest-init, built by `build.rs`.
+static GUEST_INIT: &[u8] = include_bytes!(env!("GUEST_INIT"));
+
+/// What a guest needs beside its kernel and initramfs before it can run anything, in bytes.
+const WORKING_MEMORY: u64 = 24 << 20;
+
+/// The kernel to boot, with the initramfs for it.
+#[derive(Debug)]
+pub struct BootFiles {
+    kernel: Kernel,
+    initramfs: PathBuf,
+}
+
+/// Looks up the kernel named `id`, or the default one, and makes its initramfs ready.
+pub fn kernel(home: &Home, id: Option<&str>) -> Result<BootFiles> {
+    let store = Store::open(&home.kernels())?;
+    let arch = Arch::host().ok_or_else(|| anyhow!("No kernel for this host's architecture"))?;
+    let kernel = match id {
+        Some(id) => store.get(id)?,
+        None => store.default_for(arch)?,
+    };
+    let initramfs = kernel.initramfs(GUEST_INIT)?;
+    Ok(BootFiles { kernel, initramfs })
+}
+
+/// The machine's configuration.
+pub fn describe(
+    options: &RunOptions,
+    files: &BootFiles,
+    disk: &Path,
+    spec: &RunSpec,
+    ports: [(&'static str, UnixStream); 3],
+) -> Result<VmConfig> {
+    check_memory(options.memory, files)?;
+    let serial = options.console.is_some() || options.debug;
+    let arguments = files.kernel.boot_arguments(&BootOptions {
+        serial,
+        debug: options.debug,
+    });
+    let encoded = spec
+        .encode()
+        .context("Cannot encode the run specification")?;
+    let archive = cpio::Archive::new()
+        .file(spec::PATH, 0o400, &encoded)
+        .finish();
+    let serial = serial
+        .then(|| std::io::stderr().as_fd().try_clone_to_owned())
+        .transpose()
+        .context("Cannot share standard error with the serial port")?;
+    Ok(VmConfig {
+        vcpus: options.cpus,
+        memory: options.memory,
+        kernel: files.kernel.vmlinux(),
+        initramfs: vec![
+            InitramfsPart::File(files.initramfs.clone()),
+            InitramfsPart::Bytes(archive),
+        ],
+        command_line: arguments.join(" "),
+        discovery: match files.kernel.discovery() {
+            kernels::Discovery::Acpi => Discovery::Acpi,
+            kernels::Discovery::CommandLine => Discovery::CommandLine,
+            kernels::Discovery::DeviceTree => Discovery::DeviceTree,
+        },
+        disks: vec![Disk {
+            path: disk.to_owned(),
+            serial: ROOT_SERIAL.to_owned(),
+            writes: Writes::InMemory,
+        }],
+        ports: ports
+            .into_iter()
+            .map(|(name, stream)| Port {
+                name: name.to_owned(),
+                stream,
+            })
+            .collect(),
+        serial,
+    })
+}
+
+/// Says at once what would otherwise be a silent hang or a kernel panic.
+fn check_memory(memory: u64, files: &BootFiles) -> Result<()> {
+    let kernel = files.kernel.vmlinux();
+    let mut needed = WORKING_MEMORY;
+    for (path, copies) in [(&kernel, 1), (&files.initramfs, 2)] {
+        let size = std::fs::metadata(path)
+            .with_context(|| format!("Cannot read {}", path.display()))?
+            .len();
+        needed += size * copies;
+    }
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    if memory < needed {
+        bail!(
+            "{} MiB of memory are too few to boot kernel {}, which takes {} MiB: raise --memory",
+            mib(memory),
+            files.kernel.id(),
+            mib(needed)
+        );
+    }
+    if !memory.is_multiple_of(4096) {
+        bail!("The memory size must be a multiple of 4 KiB");
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! `terrarium run`.
+
+mod environment;
+mod image;
+mod machine;
+mod name;
+mod options;
+mod outcome;
+mod spec;
+mod ulimit;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use images::{DiskCache, Platform, Store};
+use session::Milestone;
+
+pub use image::find_image;
+pub use options::{Pull, RunOptions};
+
+use crate::home::Home;
+use crate::trace::Trace;
+use crate::{backend, progress};
+
+/// How long a guest may take to start its command: far more than the slowest host needs, so that
+/// only a guest that hangs is given up on.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Runs an image's command in a new machine and returns the exit code.
+pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
+    let terminal = spec::terminal(&options)?;
+    let home = Home::open()?;
+    let _name = options
+        .name
+        .as_deref()
+        .map(|name| name::claim(&home.run(), name))
+        .transpose()?;
+
+    trace.stage("image");
+    let store = Store::open(&home.images())?;
+    let progress = progress::reporter(options.quiet);
+    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let image = find_image(
+        &store,
+        &options.image,
+        &platform,
+        options.pull,
+        progress.as_ref(),
+    )?;
+    let spec = spec::build(&options, &terminal, &image.config)?;
+
+    trace.stage("disk");
+    let disk = DiskCache::open(&home.disks())?.disk(&store, &image, progress.as_ref())?;
+    drop(progress);
+
+    trace.stage("kernel");
+    let kernel = machine::kernel(&home, options.kernel.as_deref())?;
+
+    trace.stage("backend");
+    let backend = backend::select(options.backend, options.quiet)?;
+
+    trace.stage("machine start");
+    let (ports, machine_ports) = session::ports().context("Cannot make the guest's ports")?;
+    let config = machine::describe(&options, &kernel, disk.path(), &spec, machine_ports)?;
+    let mut machine = backend
+        .start(config)
+        .with_context(|| format!("Cannot start a machine on {}", backend.name()))?;
+
+    trace.stage("kernel boot");
+    let session_options = session::Options {
+        stdin: terminal.stdin,
+        terminal: terminal.size.is_some(),
+        timeout: options.timeout,
+        start_timeout: START_TIMEOUT,
+    };
+    let mut milestone = |milestone| match milestone {
+        Milestone::InitReady { init_started_us } => {
+            trace.fact("guest clock at init", init_started_us);
+            trace.stage("guest setup");
+        }
+        Milestone::CommandStarted { command_started_us } => {
+            trace.fact("guest clock at command", command_started_us);
+            trace.stage("command until first output");
+        }
+        Milestone::FirstOutput => trace.stage("command"),
+        Milestone::CommandExited => trace.stage("drain"),
+    };
+    let outcome = session::run(ports, machine.stopped(), session_options, &mut milestone);
+    trace.stage("stop");
+    let exit = machine.exit();
+    machine.stop();
+    let code = outcome::report(outcome?, exit, &options)?;
+    if let Some(path) = &options.trace {
+        trace.write(path)?;
+    }
+    Ok(code)
+}
+
+/// Refuses what can be in no argument of a program.
+fn without_nul(bytes: &[u8], what: &str) -> Result<()> {
+    if bytes.contains(&0) {
+        bail!("{what} contains a NUL byte");
+    }
+    Ok(())
+}

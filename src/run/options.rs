@@ -1,0 +1,147 @@
+//! The options of `terrarium run`, named as docker's.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use images::{Platform, Reference};
+
+use super::ulimit::Ulimit;
+use crate::backend::BackendChoice;
+
+/// Run a command in a new micro-VM made from an image
+#[derive(Args, Debug)]
+#[command(
+    disable_help_flag = true,
+    after_help = "\
+Examples:
+  terrarium run python:2.7.16-alpine3.9
+  terrarium run -it --rm python:2.7.16-alpine3.9 sh
+  terrarium run --memory 256m --timeout 10s python:2.7.16-alpine3.9 python2 -c 'print 6 * 7'
+  terrarium run -i python:2.7.16-alpine3.9 python2 - < script.py
+
+Exit status: the command's own; 128+N if signal N ended it; 124 if --timeout expired;
+125 if terrarium itself failed; 126 if the command cannot be executed; 127 if it was not found."
+)]
+pub struct RunOptions {
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+
+    /// Keep standard input open for the command
+    #[arg(short, long)]
+    pub interactive: bool,
+
+    /// Give the command a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+
+    /// Set an environment variable; without a value, take it from here
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+
+    /// Read environment variables from a file, one a line
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+
+    /// Working directory in the guest
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+
+    /// User (and group) to run as, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+
+    /// Run this program instead of the image's entrypoint
+    #[arg(long, value_name = "PROGRAM")]
+    pub entrypoint: Option<String>,
+
+    /// Host name of the guest
+    #[arg(short = 'h', long, value_name = "NAME")]
+    pub hostname: Option<String>,
+
+    /// Limit a resource of the command, such as nofile=1024:4096
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub ulimit: Vec<Ulimit>,
+
+    /// Platform of the image, such as linux/amd64
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<Platform>,
+
+    /// Guest memory, such as 256m or 1g
+    #[arg(short, long, value_name = "SIZE", default_value = "512m", value_parser = crate::units::size)]
+    pub memory: u64,
+
+    /// Number of CPUs; a fraction counts as a whole one
+    #[arg(long, value_name = "N", default_value = "1", value_parser = crate::units::cpus)]
+    pub cpus: u8,
+
+    /// Stop the command after this long, such as 10s or 5m, and exit with 124
+    #[arg(long, value_name = "DURATION", value_parser = crate::units::duration)]
+    pub timeout: Option<Duration>,
+
+    /// Accepted for docker's sake: nothing of a run is ever kept
+    #[arg(long)]
+    pub rm: bool,
+
+    /// A name that no other running machine may have
+    #[arg(long)]
+    pub name: Option<String>,
+
+    /// When to fetch the image
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "missing")]
+    pub pull: Pull,
+
+    /// No progress and no notices
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// What runs the machine
+    #[arg(long, value_enum, value_name = "BACKEND", default_value = "auto")]
+    pub backend: BackendChoice,
+
+    /// Kernel to boot, as `terrarium kernel ls` names it
+    #[arg(long, value_name = "KERNEL")]
+    pub kernel: Option<String>,
+
+    /// Give the guest a serial port and show its kernel's messages on standard error
+    #[arg(long, value_enum, value_name = "CONSOLE")]
+    pub console: Option<Console>,
+
+    /// Show all that the guest's kernel says on standard error
+    #[arg(long)]
+    pub debug: bool,
+
+    /// Write the stages of the run and their times to a file, as Chrome trace JSON
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+
+    /// The image, such as python:2.7.16-alpine3.9 or localhost:5000/name@sha256:…
+    pub image: Reference,
+
+    /// Command and arguments instead of the image's own
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    pub command: Vec<std::ffi::OsString>,
+}
+
+/// When to fetch an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Pull {
+    /// Ask the registry each time
+    Always,
+    /// Only if it is not stored here
+    Missing,
+    /// Never
+    Never,
+}
+
+/// Where the guest's kernel writes its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Console {
+    /// A 16550 serial port
+    Serial,
+}
