@@ -26,6 +26,25 @@ pub enum Error {
         /// What is wrong with it.
         source: FormatError,
     },
+    /// A mirror did not give a file.
+    #[error("Cannot fetch {url}")]
+    Fetch {
+        /// The file's URL.
+        url: String,
+        /// Why not.
+        source: Box<ureq::Error>,
+    },
+    /// A mirror gave a file that is not to be trusted or not to be used.
+    #[error("Cannot use {url}")]
+    Repository {
+        /// The file's URL.
+        url: String,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// A folder that should hold public keys has none.
+    #[error("No key (NAME.rsa.pub) is in {}", .0.display())]
+    NoKeys(PathBuf),
     /// The kernel lacks a driver that every guest needs.
     #[error(
         "Kernel {kernel} has no {driver} driver ({option} is off and there is no such module), \

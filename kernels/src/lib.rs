@@ -8,6 +8,7 @@
 //!
 //! Packages are not trusted: every length in them is bounded, and no path of theirs is used as one.
 
+mod alpine;
 mod arch;
 mod boot;
 mod compression;
@@ -22,6 +23,7 @@ mod modules;
 mod package;
 mod store;
 
+pub use alpine::Repository;
 pub use arch::Arch;
 pub use boot::BootOptions;
 pub use config::{KernelConfig, Setting};

@@ -11,9 +11,10 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-pub(crate) use apk::read_apk;
+pub(crate) use apk::{ControlChecksum, read_apk};
 pub(crate) use deb::read_deb;
 pub(crate) use files::read_tree;
+pub(crate) use tarball::read_files;
 
 use crate::FormatError;
 use crate::compression::read_bounded;

@@ -1,53 +1,30 @@
-//! The folder in which kernels are kept.
-//!
-//! Each kernel has a folder of its own, named by its id. It is made under another name, synced and
-//! renamed, so a kernel is there whole or not at all. One process at a time changes the store; any
-//! number may use it.
+//! Taking a kernel out of a package.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::io::BufReader;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
+use super::{Store, sync_dir, write};
+use crate::compression::{inflating, read_bounded};
 use crate::drivers::DRIVERS;
 use crate::error::io_error;
 use crate::image::{self, LoadableKernel};
 use crate::kernel::{CONFIG, MODULES, RECORD, Record, hex, loadable_name};
-use crate::modules::{Modules, choose};
+use crate::modules::{Choice, Modules, choose};
 use crate::package::{CONFIG_PREFIX, Contents, KERNEL_PREFIX, read_apk, read_deb, read_tree};
-use crate::{Arch, Error, FormatError, Kernel, KernelConfig};
-
-/// Held while the store is changed.
-const LOCK: &str = "lock";
-/// Folders in the making or being removed.
-const STAGING: &str = "staging";
+use crate::{Error, FormatError, Kernel, KernelConfig};
 
 /// The largest kernel file accepted as it is shipped, in bytes.
 const MAX_SHIPPED: u64 = 512 << 20;
 /// The largest configuration accepted, in bytes: Debian's has 270 KB.
 const MAX_CONFIG: u64 = 4 << 20;
 
-/// The kernels stored in a folder.
-#[derive(Clone, Debug)]
-pub struct Store {
-    dir: PathBuf,
-}
-
 impl Store {
-    /// Opens the store in `dir`, and makes it if there is none.
-    ///
-    /// # Errors
-    /// If the folder cannot be made.
-    pub fn open(dir: &Path) -> Result<Self, Error> {
-        fs::create_dir_all(dir).map_err(io_error("create", dir))?;
-        Ok(Self {
-            dir: dir.to_owned(),
-        })
-    }
-
     /// Imports the kernel of a Debian `linux-image` package. It becomes the default.
     ///
     /// # Errors
@@ -58,7 +35,7 @@ impl Store {
     }
 
     /// Imports the kernel of an Alpine `linux-*` package. It becomes the default. The package's own
-    /// hashes are checked; who signed it is not here.
+    /// hashes are checked; who signed it is not: [`pull`](Self::pull) does that.
     ///
     /// # Errors
     /// As for [`import_deb`](Self::import_deb).
@@ -92,68 +69,6 @@ impl Store {
         })
     }
 
-    /// All kernels, the last imported first.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn list(&self) -> Result<Vec<Kernel>, Error> {
-        let mut kernels = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(io_error("list", &self.dir))? {
-            let entry = entry.map_err(io_error("list", &self.dir))?;
-            let name = entry.file_name();
-            if let Some(id) = name.to_str()
-                && entry.path().join(RECORD).exists()
-            {
-                kernels.push(Kernel::read(&entry.path(), id)?);
-            }
-        }
-        kernels.sort_by_key(|kernel| std::cmp::Reverse(kernel.imported_ns()));
-        Ok(kernels)
-    }
-
-    /// The kernel of this id, or the only one whose id begins so.
-    ///
-    /// # Errors
-    /// If there is none or there are several, or the store cannot be read.
-    pub fn get(&self, id: &str) -> Result<Kernel, Error> {
-        let mut kernels = self.list()?;
-        if let Some(exact) = kernels.iter().position(|kernel| kernel.id() == id) {
-            return Ok(kernels.swap_remove(exact));
-        }
-        kernels.retain(|kernel| kernel.id().starts_with(id));
-        match kernels.len() {
-            0 => Err(Error::NotFound(id.to_owned())),
-            1 => Ok(kernels.remove(0)),
-            _ => Err(Error::Ambiguous {
-                name: id.to_owned(),
-                matches: kernels.iter().map(|k| k.id().to_owned()).collect(),
-            }),
-        }
-    }
-
-    /// The kernel that guests of an architecture boot: the last imported.
-    ///
-    /// # Errors
-    /// If there is none, or the store cannot be read.
-    pub fn default_for(&self, arch: Arch) -> Result<Kernel, Error> {
-        self.list()?
-            .into_iter()
-            .find(|kernel| kernel.arch() == arch)
-            .ok_or(Error::NoneFor(arch))
-    }
-
-    /// Removes a kernel, named as for [`get`](Self::get). Machines that run it are not disturbed.
-    ///
-    /// # Errors
-    /// If there is no such kernel, or it cannot be removed.
-    pub fn remove(&self, id: &str) -> Result<(), Error> {
-        let _lock = self.lock()?;
-        let staging = self.staging()?;
-        let path = self.dir.join(self.get(id)?.id());
-        fs::rename(&path, staging.path().join("removed")).map_err(io_error("remove", &path))?;
-        staging.close().map_err(io_error("remove", &path))
-    }
-
     fn import(
         &self,
         path: &Path,
@@ -161,6 +76,15 @@ impl Store {
     ) -> Result<Kernel, Error> {
         let _lock = self.lock()?;
         let staging = self.staging()?;
+        self.import_into(&staging, path, read)
+    }
+
+    pub(super) fn import_into(
+        &self,
+        staging: &TempDir,
+        path: &Path,
+        read: impl FnOnce(&mut Contents) -> Result<(), FormatError>,
+    ) -> Result<Kernel, Error> {
         let mut contents =
             Contents::new_in(&self.dir).map_err(io_error("create a file in", &self.dir))?;
         let import = read(&mut contents).and_then(|()| Import::read(&contents));
@@ -173,12 +97,7 @@ impl Store {
     }
 
     /// Writes an import into its folder, or makes the one that is there the default.
-    fn keep(
-        &self,
-        import: &Import,
-        source: &str,
-        staging: tempfile::TempDir,
-    ) -> Result<Kernel, Error> {
+    fn keep(&self, import: &Import, source: &str, staging: &TempDir) -> Result<Kernel, Error> {
         let id = import.id();
         let path = self.dir.join(&id);
         let record = Record {
@@ -217,27 +136,6 @@ impl Store {
         sync_dir(&self.dir)?;
         Kernel::read(&path, &id)
     }
-
-    fn lock(&self) -> Result<File, Error> {
-        let path = self.dir.join(LOCK);
-        let lock = File::create(&path).map_err(io_error("create", &path))?;
-        lock.lock().map_err(io_error("lock", &path))?;
-        Ok(lock)
-    }
-
-    /// An empty folder to work in, removed when dropped. The lock must be held: whatever else is
-    /// being staged is of a process that died, and is removed.
-    fn staging(&self) -> Result<tempfile::TempDir, Error> {
-        let path = self.dir.join(STAGING);
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(io_error("remove", &path)(error));
-            }
-            _ => {}
-        }
-        fs::create_dir(&path).map_err(io_error("create", &path))?;
-        tempfile::tempdir_in(&path).map_err(io_error("create a folder in", &path))
-    }
 }
 
 /// All that is taken over from a package.
@@ -245,7 +143,7 @@ struct Import {
     kernel: LoadableKernel,
     version: String,
     config: Vec<u8>,
-    choices: BTreeMap<String, crate::modules::Choice>,
+    choices: BTreeMap<String, Choice>,
     modules: BTreeMap<String, Vec<u8>>,
     built_in: BTreeSet<String>,
 }
@@ -257,6 +155,7 @@ impl Import {
         let version = kernel.version()?;
         let path = contents.the_only(CONFIG_PREFIX, "kernel configuration")?;
         let config = contents.read(path, MAX_CONFIG)?;
+        let config = read_bounded(inflating(config.as_slice())?, path, MAX_CONFIG)?;
         let settings = KernelConfig::parse(&String::from_utf8_lossy(&config));
 
         let available = Modules::read(contents)?;
@@ -298,21 +197,6 @@ impl Import {
         }
         format!("{}-{}", self.version, hex(&hash.finalize()[..4]))
     }
-}
-
-fn write(path: &Path, contents: &[u8]) -> Result<(), Error> {
-    File::create_new(path)
-        .and_then(|mut file| {
-            file.write_all(contents)?;
-            file.sync_all()
-        })
-        .map_err(io_error("write", path))
-}
-
-fn sync_dir(path: &Path) -> Result<(), Error> {
-    File::open(path)
-        .and_then(|dir| dir.sync_all())
-        .map_err(io_error("sync", path))
 }
 
 fn now_ns() -> u64 {
