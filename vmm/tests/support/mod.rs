@@ -1,0 +1,42 @@
+//! What tests of running machines share.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use vmm::config::Discovery;
+use vmm::{Machine, VmConfig, VmExit};
+
+/// A machine of one vCPU without any device, to add to.
+pub(crate) fn config(kernel: PathBuf) -> VmConfig {
+    VmConfig {
+        vcpus: 1,
+        memory: 64 << 20,
+        kernel,
+        initramfs: Vec::new(),
+        command_line: String::new(),
+        discovery: Discovery::Acpi,
+        disks: Vec::new(),
+        ports: Vec::new(),
+        serial: None,
+    }
+}
+
+/// Waits until the machine stops by itself. `None` if it still runs then.
+pub(crate) fn wait(machine: &mut dyn Machine, limit: Duration) -> Option<VmExit> {
+    let limit = Timespec::try_from(limit).unwrap();
+    let mut fds = [PollFd::from_borrowed_fd(machine.stopped(), PollFlags::IN)];
+    poll(&mut fds, Some(&limit)).unwrap();
+    let stopped = !fds[0].revents().is_empty();
+    let exit = machine.exit();
+    assert_eq!(stopped, exit.is_some());
+    exit
+}
+
+/// Stops a machine, which must not take long whatever its guest does.
+pub(crate) fn stop(machine: &mut dyn Machine) {
+    let start = Instant::now();
+    machine.stop();
+    let time = start.elapsed();
+    assert!(time < Duration::from_secs(2), "stopping took {time:?}");
+}
