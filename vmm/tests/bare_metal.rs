@@ -3,6 +3,8 @@
 //!
 //! They run wherever `/dev/kvm` opens; a KVM that cannot run user mode is good enough.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fs;

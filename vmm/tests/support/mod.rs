@@ -8,6 +8,7 @@ use vmm::config::Discovery;
 use vmm::{Machine, VmConfig, VmExit};
 
 /// A machine of one vCPU without any device, to add to.
+#[allow(dead_code, reason = "each test takes what it needs")]
 pub(crate) fn config(kernel: PathBuf) -> VmConfig {
     VmConfig {
         vcpus: 1,
