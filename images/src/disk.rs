@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Counts changes of what the writer makes of the same layers: part of every disk's name.
-const WRITER_VERSION: u32 = 1;
+const WRITER_VERSION: u32 = 2;
 /// Free room on every disk, in bytes. The guest's writes go to host memory or to a sparse file, never
 /// to the disk itself, so this bounds a guest and costs nothing: unused blocks are holes.
 const FREE_BYTES: u64 = 8 << 30;

@@ -17,10 +17,13 @@ pub(super) const ROOT: u32 = 2;
 pub(super) const FIRST: u32 = 11;
 
 const EXTENTS_FLAG: u32 = 0x8_0000;
+const INDEX_FLAG: u32 = 0x1000;
 
 /// What `i_block` holds.
 pub(super) enum Content {
     Extents([u8; extents::ROOT]),
+    /// Those of a directory that is indexed by hashes.
+    IndexedExtents([u8; extents::ROOT]),
     /// A short symbolic link's target.
     Inline(Vec<u8>),
     Device {
@@ -112,6 +115,7 @@ impl Inode<'_> {
         let mut block = [0; extents::ROOT];
         Ok(match &self.content {
             Content::Extents(root) => (EXTENTS_FLAG, *root),
+            Content::IndexedExtents(root) => (EXTENTS_FLAG | INDEX_FLAG, *root),
             Content::Inline(target) => {
                 block[..target.len()].copy_from_slice(target);
                 (0, block)

@@ -16,6 +16,7 @@ mod blocks;
 mod directory;
 mod extents;
 mod geometry;
+mod hash;
 mod inode;
 mod superblock;
 mod writer;

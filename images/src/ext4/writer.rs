@@ -7,6 +7,7 @@ use super::{
     directory::{self, DirectoryEntry, FileType},
     extents::{self, ExtentTree},
     geometry::{self, Geometry},
+    hash::Seed,
     inode::{self, Content, Inode},
     superblock::{self, Group},
     xattr,
@@ -37,6 +38,7 @@ pub(crate) fn finish(
         tree,
         numbers: &order,
         disk: &mut disk,
+        seed: hash_seed(parameters),
         used: vec![(0, 1)],
     };
     // Encoded inodes by number, from 1; reserved ones stay empty.
@@ -113,6 +115,7 @@ struct Builder<'a> {
     tree: &'a Tree,
     numbers: &'a Numbering,
     disk: &'a mut BlockWriter,
+    seed: Seed,
     /// Blocks in use: first and count.
     used: Vec<(u32, u32)>,
 }
@@ -146,10 +149,15 @@ impl Builder<'_> {
                     .iter()
                     .filter(|entry| entry.file_type == FileType::Directory);
                 links = u32::try_from(2 + subdirectories.count()).unwrap_or(u32::MAX);
-                let bytes = directory::blocks(number, parent, &entries);
-                let tree = self.append(&bytes)?;
+                let directory = directory::build(number, parent, &entries, self.seed)?;
+                let tree = self.append(&directory.blocks)?;
                 blocks += tree.blocks;
-                (bytes.len() as u64, Content::Extents(tree.root))
+                let content = if directory.indexed {
+                    Content::IndexedExtents(tree.root)
+                } else {
+                    Content::Extents(tree.root)
+                };
+                (directory.blocks.len() as u64, content)
             }
             Kind::File(content) => {
                 let tree = self.extents(&content.runs)?;
@@ -247,14 +255,19 @@ fn write_tables(
         put(geometry.inode_bitmap(number), &inode_bits.block(number))?;
     }
     put(1, &superblock::descriptors(geometry, &groups))?;
-    let seed = parameters.uuid.chunks_exact(4);
-    let mut hash_seed = [0; 4];
-    for (word, bytes) in hash_seed.iter_mut().zip(seed) {
-        *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    }
-    let superblock = superblock::encode(geometry, &groups, &parameters.uuid, hash_seed);
+    let seed = hash_seed(parameters);
+    let superblock = superblock::encode(geometry, &groups, &parameters.uuid, seed);
     file.write_all_at(&superblock, superblock::OFFSET)?;
     Ok(())
+}
+
+/// Directory hashes start from the UUID.
+fn hash_seed(parameters: &Parameters) -> Seed {
+    let mut seed = Seed::default();
+    for (word, bytes) in seed.iter_mut().zip(parameters.uuid.chunks_exact(4)) {
+        *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    }
+    seed
 }
 
 /// Gives the room of content that a later layer removed back to the host, and makes it read as zeros.

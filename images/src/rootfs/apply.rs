@@ -1,6 +1,9 @@
 //! Applies a layer's entries to the tree.
 
-use std::io::{self, Read};
+use std::{
+    collections::BTreeMap,
+    io::{self, Read},
+};
 
 use super::{FileContent, Kind, Limits, Metadata, NodeId, Tree, limits::Counter, path, whiteout};
 use crate::{
@@ -113,48 +116,42 @@ impl<'a> Applier<'a> {
             .map(|(name, value)| name.len() + value.len());
         self.counter.entry(base.len() + xattrs.sum::<usize>())?;
         let parent = self.parent(&entry, parents)?;
-        let present = self.tree.lookup(parent, base);
-        let (node, own) = match kind {
-            EntryKind::Hardlink(target) => {
-                let node = self.link_target(&entry, target)?;
-                if present.is_some_and(|present| present.node == node) {
-                    return Ok(());
-                }
-                (node, None)
-            }
-            EntryKind::Directory => {
-                let old = present.filter(|present| self.tree.children(present.node).is_some());
-                if let Some(old) = old {
-                    self.tree.nodes[old.node.0].metadata = metadata(&entry);
-                    if let Some(name) = self
-                        .tree
-                        .children_mut(parent)
-                        .and_then(|children| children.get_mut(base))
-                    {
-                        name.layer = self.layers;
-                    }
-                    return Ok(());
-                }
-                (
-                    NodeId(usize::MAX),
-                    Some(Kind::Directory(Default::default())),
-                )
-            }
-            _ => (NodeId(usize::MAX), Some(self.content(&entry, content)?)),
-        };
-        if present.is_some() {
-            self.tree.unlink(parent, base);
+        if matches!(kind, EntryKind::Directory) && self.update_directory(parent, base, &entry) {
+            return Ok(());
         }
-        let node = match own {
-            Some(kind) => self.tree.add_node(metadata(&entry), kind),
-            None => node,
+        // As docker does, what had the name goes first: a hardlink to it has no target any more.
+        self.tree.unlink(parent, base);
+        let node = match kind {
+            EntryKind::Hardlink(target) => self.link_target(&entry, target)?,
+            _ => {
+                let made = self.make(&entry, content)?;
+                self.tree.add_node(metadata(&entry), made)
+            }
         };
         self.tree.link(parent, base.to_vec(), node, self.layers);
         Ok(())
     }
 
-    /// Makes what an entry other than a directory or hardlink describes.
-    fn content(&mut self, entry: &Entry, content: &mut impl Read) -> Result<Kind, LayerError> {
+    /// Gives a directory that exists new metadata; its content stays. Tells whether it exists.
+    fn update_directory(&mut self, parent: NodeId, base: &[u8], entry: &Entry) -> bool {
+        let Some(present) = self.tree.lookup(parent, base) else {
+            return false;
+        };
+        if self.tree.children(present.node).is_none() {
+            return false;
+        }
+        self.tree.nodes[present.node.0].metadata = metadata(entry);
+        if let Some(siblings) = self.tree.children_mut(parent) {
+            let layer = self.layers;
+            siblings
+                .entry(base.to_vec())
+                .and_modify(|name| name.layer = layer);
+        }
+        true
+    }
+
+    /// Makes what an entry other than a hardlink describes.
+    fn make(&mut self, entry: &Entry, content: &mut impl Read) -> Result<Kind, LayerError> {
         Ok(match &entry.kind {
             EntryKind::File { size, segments } => {
                 let runs = self.disk.append_file(*size, segments, content)?;
@@ -172,7 +169,8 @@ impl<'a> Applier<'a> {
             }
             &EntryKind::CharacterDevice { major, minor } => Kind::CharacterDevice { major, minor },
             &EntryKind::BlockDevice { major, minor } => Kind::BlockDevice { major, minor },
-            EntryKind::Fifo | EntryKind::Directory | EntryKind::Hardlink(_) => Kind::Fifo,
+            EntryKind::Directory => Kind::Directory(BTreeMap::new()),
+            EntryKind::Fifo | EntryKind::Hardlink(_) => Kind::Fifo,
         })
     }
 
@@ -254,7 +252,11 @@ impl Unresolved {
 
 fn metadata(entry: &Entry) -> Metadata {
     Metadata {
-        mode: entry.mode,
+        mode: match entry.kind {
+            // Linux gives every symbolic link this mode, and chmod(2) follows the link.
+            EntryKind::Symlink(_) => 0o777,
+            _ => entry.mode,
+        },
         uid: entry.uid,
         gid: entry.gid,
         mtime: entry.mtime,

@@ -88,7 +88,10 @@ impl Tree {
     pub(crate) fn new() -> Self {
         Self {
             nodes: vec![Node {
-                metadata: Metadata::implied_directory(),
+                metadata: Metadata {
+                    mode: 0o755,
+                    ..Metadata::default()
+                },
                 kind: Kind::Directory(BTreeMap::new()),
                 links: 1,
             }],
@@ -154,11 +157,15 @@ impl Tree {
 }
 
 impl Metadata {
-    /// What a directory gets that no layer describes: docker makes it for root, with the time of
-    /// unpacking; here the time is 1970, so that the same layers give the same disk.
-    fn implied_directory() -> Self {
+    /// What a directory in `self` gets that no layer describes: docker makes it for root, with the time
+    /// of unpacking; here the time is 1970, so that the same layers give the same disk. As mkdir(2)
+    /// does, it inherits the group of a set-group-ID directory.
+    fn implied_directory(&self) -> Self {
+        const SET_GROUP_ID: u16 = 0o2000;
+        let inherited = self.mode & SET_GROUP_ID;
         Self {
-            mode: 0o755,
+            mode: 0o755 | inherited,
+            gid: if inherited == 0 { 0 } else { self.gid },
             ..Self::default()
         }
     }

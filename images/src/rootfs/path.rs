@@ -1,8 +1,8 @@
 //! Names in layers, and where they lead in the tree. Nothing leads out of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::{Kind, Metadata, NodeId, Tree};
+use super::{Kind, NodeId, Tree};
 
 /// The most symbolic links followed for one name (Linux's own limit, path_resolution(7)).
 const MAX_HOPS: usize = 40;
@@ -74,10 +74,8 @@ impl Tree {
                     return Ok(None);
                 };
                 let layer = make(name.len())?;
-                let directory = self.add_node(
-                    Metadata::implied_directory(),
-                    Kind::Directory(std::collections::BTreeMap::new()),
-                );
+                let metadata = self.node(here).metadata.implied_directory();
+                let directory = self.add_node(metadata, Kind::Directory(BTreeMap::new()));
                 self.link(here, name.clone(), directory, layer);
                 way.push((directory, name));
                 continue;

@@ -1,0 +1,169 @@
+//! Disks of unusual size and shape: e2fsck accepts them, and the kernel finds everything on them.
+
+#![allow(clippy::unwrap_used, reason = "failures of helpers fail the test")]
+
+mod common;
+
+use std::{collections::BTreeSet, fs, io::Read, path::Path};
+
+use common::{layout::Layout, mount};
+use images::{Disk, DiskCache, Store};
+use tar::{Builder, EntryType, Header};
+
+fn header(kind: EntryType, size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(0o755);
+    header.set_size(size);
+    header
+}
+
+fn build(work: &Path, archives: &[Vec<u8>]) -> Disk {
+    let folder = work.join("layout");
+    let mut layout = Layout::new(&folder);
+    let image = layout.image("amd64", archives);
+    layout.name(image, "x");
+    let store = Store::open(&work.join("images")).unwrap();
+    let image = store.load(&folder, &()).unwrap().remove(0);
+    let disks = DiskCache::open(&work.join("disks")).unwrap();
+    let disk = disks.disk(&store, &image, &()).unwrap();
+    mount::check(disk.path());
+    disk
+}
+
+#[test]
+fn directories_of_every_size_are_found_by_name() {
+    // None indexed, one level, two levels.
+    let counts = [10, 300, 150_000];
+    let mut builder = Builder::new(Vec::new());
+    for count in counts {
+        for number in 0..count {
+            let name = format!("d{count}/{number:0>60}");
+            let mut header = header(EntryType::Regular, 0);
+            builder.append_data(&mut header, name, &[][..]).unwrap();
+        }
+    }
+    let work = tempfile::tempdir().unwrap();
+    let disk = build(work.path(), &[builder.into_inner().unwrap()]);
+    let mounted = mount::Mount::new(disk.path());
+    for count in counts {
+        let folder = mounted.path().join(format!("d{count}"));
+        let listed = fs::read_dir(&folder).unwrap().count();
+        assert_eq!(listed, count);
+        for number in (0..count).step_by(7) {
+            let name = folder.join(format!("{number:0>60}"));
+            assert!(name.symlink_metadata().is_ok(), "{name:?} is not found");
+        }
+        assert!(!folder.join("none").exists());
+    }
+}
+
+#[test]
+fn a_file_in_many_pieces_reads_back() {
+    // 3000 pieces need an extent tree of two levels.
+    const PIECES: u64 = 3000;
+    const STEP: u64 = 3 * 4096;
+    let numbers: Vec<String> = (0..PIECES)
+        .flat_map(|piece| [(piece * STEP + 100).to_string(), "5000".to_owned()])
+        .collect();
+    let size = (PIECES * STEP).to_string();
+    let mut builder = Builder::new(Vec::new());
+    builder
+        .append_pax_extensions([
+            ("GNU.sparse.size", size.as_bytes()),
+            ("GNU.sparse.map", numbers.join(",").as_bytes()),
+        ])
+        .unwrap();
+    let content: Vec<u8> = (0..PIECES * 5000)
+        .map(|index| index.to_le_bytes()[1] | 1)
+        .collect();
+    let mut header = header(EntryType::Regular, content.len() as u64);
+    builder
+        .append_data(&mut header, "file", content.as_slice())
+        .unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let disk = build(work.path(), &[builder.into_inner().unwrap()]);
+    let mounted = mount::Mount::new(disk.path());
+    let read = fs::read(mounted.path().join("file")).unwrap();
+    assert_eq!(read.len() as u64, PIECES * STEP);
+    let mut expected = vec![0; read.len()];
+    for (piece, bytes) in content.chunks(5000).enumerate() {
+        let start = piece * 3 * 4096 + 100;
+        expected[start..start + 5000].copy_from_slice(bytes);
+    }
+    assert!(read == expected);
+}
+
+#[test]
+fn a_large_file_spans_groups() {
+    // More than one extent can hold.
+    const SIZE: u64 = 140 << 20;
+    let mut builder = Builder::new(Vec::new());
+    builder
+        .append_data(
+            &mut header(EntryType::Regular, SIZE),
+            "file",
+            std::io::repeat(b'x').take(SIZE),
+        )
+        .unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let disk = build(work.path(), &[builder.into_inner().unwrap()]);
+    let mounted = mount::Mount::new(disk.path());
+    let mut file = fs::File::open(mounted.path().join("file")).unwrap();
+    let mut buffer = vec![0; 1 << 20];
+    for _ in 0..SIZE >> 20 {
+        file.read_exact(&mut buffer).unwrap();
+        assert!(buffer.iter().all(|&byte| byte == b'x'));
+    }
+    assert_eq!(file.read(&mut buffer).unwrap(), 0);
+}
+
+#[test]
+fn removed_content_takes_no_room() {
+    let noise: Vec<u8> = (0..4 << 20_u32)
+        .map(|index: u32| index.wrapping_mul(2_654_435_761).to_le_bytes()[3])
+        .collect();
+    let mut lower = Builder::new(Vec::new());
+    lower
+        .append_data(
+            &mut header(EntryType::Regular, noise.len() as u64),
+            "big",
+            noise.as_slice(),
+        )
+        .unwrap();
+    let mut upper = Builder::new(Vec::new());
+    upper
+        .append_data(&mut header(EntryType::Regular, 0), ".wh.big", &[][..])
+        .unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let archives = [lower.into_inner().unwrap(), upper.into_inner().unwrap()];
+    let disk = build(work.path(), &archives);
+    assert!(disk.allocated_bytes().unwrap() < 2 << 20);
+}
+
+#[test]
+fn the_same_layers_give_the_same_bytes() {
+    let mut builder = Builder::new(Vec::new());
+    for number in 0..500 {
+        let name = format!("dir{}/file{number}", number % 7);
+        let mut header = header(EntryType::Regular, 5);
+        builder
+            .append_data(&mut header, name, &b"hello"[..])
+            .unwrap();
+    }
+    let archive = builder.into_inner().unwrap();
+    let disks: BTreeSet<_> = (0..2)
+        .map(|_| {
+            let work = tempfile::tempdir().unwrap();
+            let disk = build(work.path(), &[archive.clone()]);
+            let mut file = fs::File::open(disk.path()).unwrap();
+            let mut head = vec![0; 32 << 20];
+            file.read_exact(&mut head).unwrap();
+            (
+                disk.path().file_name().unwrap().to_owned(),
+                images::Digest::of(&head),
+            )
+        })
+        .collect();
+    assert_eq!(disks.len(), 1);
+}
