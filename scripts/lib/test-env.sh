@@ -1,0 +1,81 @@
+# What the tests are given, through the environment:
+#
+#   TERRARIUM_TEST_KERNEL_DEB  Debian's linux-image-cloud package, unmodified
+#   TERRARIUM_TEST_BUSYBOX     a static busybox
+#   TERRARIUM_TEST_GUEST_INIT  guest-init as it is embedded in the command
+#   TERRARIUM_TEST_STANDIN     OCI layout of localhost/python:2.7.18-standin
+#   TERRARIUM_TEST_PYTHON      OCI layout of the official python:3.12-alpine, as localhost/python:3.12-alpine
+#   TERRARIUM_TEST_HOME        a store of terrarium with that kernel, both images and their disks
+#   TERRARIUM_TEST_BACKEND     for the whole-program tests: the backend, `kvm` or `qemu`
+#   TERRARIUM_TEST_KVM         set where KVM is known to be usable, so that a test may not skip it
+#
+# and on the PATH: docker-registry, skopeo, umoci, e2fsck, qemu-system-*.
+#
+# shellcheck shell=bash disable=SC2154,SC2034
+
+# Tools and files that tests use beside the command itself.
+need_test_tools() {
+	export PATH=$PATH:/usr/sbin:/sbin
+	case $(uname -m) in
+	aarch64) need qemu-system-aarch64:qemu-system-arm ;;
+	*) need qemu-system-x86_64:qemu-system-x86 ;;
+	esac
+	need git:git xz:xz-utils skopeo:skopeo umoci:umoci e2fsck:e2fsprogs mkfs.ext4:e2fsprogs openssl:openssl
+	python3 -m pip --version >/dev/null 2>&1 || need /usr/bin/pip3:python3-pip
+	need_registry
+}
+
+# Unpacked, not installed: installing it starts a server.
+need_registry() {
+	local tools=$lab/tools deb
+	if [[ ! -x $tools/docker-registry ]]; then
+		deb=$("$root/scripts/debian-package" docker-registry)
+		mkdir -p "$tools/new"
+		dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$tools/new" ./usr/bin/docker-registry
+		mv "$tools/new/usr/bin/docker-registry" "$tools"
+		rm -r "$tools/new"
+	fi
+	PATH=$tools:$PATH
+}
+
+need_busybox() {
+	local deb
+	if [[ ! -x $lab/tools/busybox ]]; then
+		deb=$("$root/scripts/debian-package" busybox-static)
+		mkdir -p "$lab/tools"
+		dpkg-deb --fsys-tarfile "$deb" | tar -x -O ./bin/busybox >"$lab/tools/busybox.new"
+		chmod 755 "$lab/tools/busybox.new"
+		mv "$lab/tools/busybox.new" "$lab/tools/busybox"
+	fi
+}
+
+# The files. Sets the variables that need no build of the command.
+test_files() {
+	need_busybox
+	TERRARIUM_TEST_BUSYBOX=$lab/tools/busybox
+	TERRARIUM_TEST_KERNEL_DEB=$(debian_kernel)
+	TERRARIUM_TEST_STANDIN=$("$root/tests/fixtures/stand-in-image")
+	TERRARIUM_TEST_PYTHON=$("$root/tests/fixtures/official-image")
+	export TERRARIUM_TEST_{BUSYBOX,KERNEL_DEB,STANDIN,PYTHON}
+}
+
+# The store, filled by the command as it is now; made anew when the files or the sources change.
+test_home() {
+	export TERRARIUM_TEST_HOME=$lab/home TERRARIUM_TEST_GUEST_INIT
+	TERRARIUM_TEST_GUEST_INIT=$(find "$root"/target/release/build/terrarium-*/out/guest-init \
+		-path '*/guest/guest-init' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2-)
+	local inputs stamp=$lab/home.inputs
+	inputs=$(printf '%s\n' "$TERRARIUM_TEST_KERNEL_DEB" "$TERRARIUM_TEST_STANDIN" "$TERRARIUM_TEST_PYTHON" &&
+		sha256sum "$terrarium")
+	[[ ! -d $TERRARIUM_TEST_HOME || $(cat "$stamp" 2>/dev/null) != "$inputs" ]] || return 0
+	say "filling the store for the tests"
+	rm -rf "$TERRARIUM_TEST_HOME"
+	local as_test=(env "TERRARIUM_HOME=$TERRARIUM_TEST_HOME" "$terrarium") image
+	"${as_test[@]}" kernel import --deb "$TERRARIUM_TEST_KERNEL_DEB" >&2
+	"${as_test[@]}" load --quiet "$TERRARIUM_TEST_STANDIN" >&2
+	"${as_test[@]}" load --quiet "$TERRARIUM_TEST_PYTHON" >&2
+	for image in localhost/python:2.7.18-standin localhost/python:3.12-alpine; do
+		"${as_test[@]}" disk --quiet --pull never "$image" >&2
+	done
+	echo "$inputs" >"$stamp"
+}
