@@ -13,6 +13,7 @@ use vmm::config::{Discovery, Disk, InitramfsPart, Port, Writes};
 use super::RunOptions;
 use super::spec::ROOT_SERIAL;
 use crate::home::Home;
+use crate::kernel::default_or_pulled;
 
 /// guest-init, built by `build.rs`.
 static GUEST_INIT: &[u8] = include_bytes!(env!("GUEST_INIT"));
@@ -28,12 +29,12 @@ pub struct BootFiles {
 }
 
 /// Looks up the kernel named `id`, or the default one, and makes its initramfs ready.
-pub fn kernel(home: &Home, id: Option<&str>) -> Result<BootFiles> {
+pub fn kernel(home: &Home, id: Option<&str>, quiet: bool) -> Result<BootFiles> {
     let store = Store::open(&home.kernels())?;
     let arch = Arch::host().ok_or_else(|| anyhow!("No kernel for this host's architecture"))?;
     let kernel = match id {
         Some(id) => store.get(id)?,
-        None => store.default_for(arch)?,
+        None => default_or_pulled(&store, arch, quiet)?,
     };
     let initramfs = kernel.initramfs(GUEST_INIT)?;
     Ok(BootFiles { kernel, initramfs })

@@ -54,7 +54,7 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
     drop(progress);
 
     trace.stage("kernel");
-    let kernel = machine::kernel(&home, options.kernel.as_deref())?;
+    let kernel = machine::kernel(&home, options.kernel.as_deref(), options.quiet)?;
 
     trace.stage("backend");
     let backend = backend::select(options.backend, options.quiet)?;

@@ -1,0 +1,60 @@
+//! `terrarium kernel ls`.
+
+use anyhow::{Context, Result};
+use clap::Args;
+use kernels::Kernel;
+use serde::Serialize;
+
+/// List the kernels
+#[derive(Args, Debug)]
+pub struct ListOptions {
+    /// Print the list as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    id: &'a str,
+    version: &'a str,
+    arch: &'static str,
+    source: &'a str,
+}
+
+impl<'a> From<&'a Kernel> for Row<'a> {
+    fn from(kernel: &'a Kernel) -> Self {
+        Self {
+            id: kernel.id(),
+            version: kernel.version(),
+            arch: kernel.arch().name(),
+            source: kernel.source(),
+        }
+    }
+}
+
+impl ListOptions {
+    /// Prints one line a kernel.
+    pub fn print(&self, kernels: &[Kernel]) -> Result<()> {
+        let rows: Vec<Row<'_>> = kernels.iter().map(Row::from).collect();
+        if self.json {
+            println!(
+                "{}",
+                serde_json::to_string_pretty(&rows).context("Cannot encode")?
+            );
+            return Ok(());
+        }
+        let widest = |title: &str, cells: &mut dyn Iterator<Item = &str>| {
+            cells.map(str::len).chain([title.len()]).max().unwrap_or(0)
+        };
+        let id = widest("ID", &mut rows.iter().map(|row| row.id));
+        let version = widest("VERSION", &mut rows.iter().map(|row| row.version));
+        println!("{:id$}  {:version$}  {:8} SOURCE", "ID", "VERSION", "ARCH");
+        for row in rows {
+            println!(
+                "{:id$}  {:version$}  {:8} {}",
+                row.id, row.version, row.arch, row.source
+            );
+        }
+        Ok(())
+    }
+}

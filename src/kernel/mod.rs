@@ -1,0 +1,50 @@
+//! `terrarium kernel`.
+
+mod import;
+mod inspect;
+mod list;
+mod pull;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use kernels::Store;
+
+pub use self::pull::default_or_pulled;
+use crate::home::Home;
+
+/// Keep the kernels that guests boot
+#[derive(Args, Debug)]
+pub struct KernelOptions {
+    #[command(subcommand)]
+    command: KernelCommand,
+}
+
+#[derive(Subcommand, Debug)]
+enum KernelCommand {
+    Pull(pull::PullOptions),
+    Import(import::ImportOptions),
+    Ls(list::ListOptions),
+    Inspect(inspect::InspectOptions),
+    Rm(RemoveOptions),
+}
+
+/// Remove a kernel
+#[derive(Args, Debug)]
+struct RemoveOptions {
+    /// The kernel's id, or the beginning of it
+    id: String,
+}
+
+pub fn run(options: &KernelOptions) -> Result<ExitCode> {
+    let store = Store::open(&Home::open()?.kernels())?;
+    match &options.command {
+        KernelCommand::Pull(pull) => println!("{}", pull.pull(&store)?.id()),
+        KernelCommand::Import(import) => println!("{}", import.import(&store)?.id()),
+        KernelCommand::Ls(list) => list.print(&store.list()?)?,
+        KernelCommand::Inspect(inspect) => inspect.print(&store.get(&inspect.id)?)?,
+        KernelCommand::Rm(remove) => store.remove(&remove.id)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
