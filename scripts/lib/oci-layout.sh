@@ -4,6 +4,9 @@
 # The newest date in an image: files that the scripts make have it, files of packages keep their own.
 oci_epoch=1571181879
 
+# cap_dac_override,cap_fowner=ep as struct vfs_cap_data, version 2. One of its bytes is a line's end.
+oci_capability='\x01\x00\x00\x02\x0a\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00'
+
 oci_blob() { # FILE: moves the file into the layout and prints its digest
 	local digest
 	digest=$(sha256sum "$1" | cut -d' ' -f1)
@@ -18,20 +21,31 @@ oci_descriptor() { # MEDIA_TYPE DIGEST: prints a descriptor without its closing 
 }
 
 # Appends a layer made of TREE. Names in TREE's file `.owners` ("UID GID PATH" lines) get those
-# owners, all others root. Sets diff_ids and layers, comma-separated JSON.
+# owners, all others root; names in its file `.capable` get $oci_capability, for which the format
+# must be pax. Sets diff_ids and layers, comma-separated JSON.
 oci_layer() { # TREE FORMAT
 	local tree=$1 tar=$1.tar digest uid gid path
 	local options=(--format="$2" --numeric-owner --sort=name --mtime="@$oci_epoch" --clamp-mtime)
-	[[ $2 != pax ]] || options+=('--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime')
-	local foreign=()
-	: >>"$tree.owners"
-	while read -r uid gid path; do
-		foreign+=(--exclude="$path")
-	done <"$tree.owners"
-	LC_ALL=C tar -c -f "$tar" -C "$tree" "${options[@]}" --owner=:0 --group=:0 --anchored "${foreign[@]}" .
+	local pax=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime
+	[[ $2 != pax ]] || options+=(--pax-option="$pax")
+	local special=()
+	touch "$tree.owners" "$tree.capable"
+	while read -r path; do
+		special+=(--exclude="$path")
+	done < <(cut -d' ' -f3- "$tree.owners" && cat "$tree.capable")
+	LC_ALL=C tar -c -f "$tar" -C "$tree" "${options[@]}" --owner=:0 --group=:0 --anchored "${special[@]}" .
 	while read -r uid gid path; do
 		LC_ALL=C tar -r -f "$tar" -C "$tree" "${options[@]}" --owner=":$uid" --group=":$gid" "$path"
 	done <"$tree.owners"
+	while read -r path; do
+		# tar adds records only to files that have some, here for the fraction of a second. It takes
+		# no zero bytes in them, so it gets as many others, which are then replaced.
+		touch -d "@$((oci_epoch - 1)).5" "$tree/$path"
+		LC_ALL=C tar -c -f "$tree.part" -C "$tree" "${options[@]}" --owner=:0 --group=:0 \
+			--pax-option="$pax,SCHILY.xattr.security.capability:=${oci_capability//\\x??/@}" "$path"
+		LC_ALL=C sed -i "s/\(xattr.security.capability=\)@*/\1$oci_capability/" "$tree.part"
+		tar -A -f "$tar" "$tree.part"
+	done <"$tree.capable"
 	diff_ids+=${diff_ids:+,}\"sha256:$(sha256sum "$tar" | cut -d' ' -f1)\"
 	gzip -9n "$tar"
 	digest=$(oci_blob "$tar.gz")
