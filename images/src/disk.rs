@@ -22,7 +22,7 @@ use crate::{
 const WRITER_VERSION: u32 = 2;
 /// Free room on every disk, in bytes. The guest's writes go to host memory or to a sparse file, never
 /// to the disk itself, so this bounds a guest and costs nothing: unused blocks are holes.
-const FREE_BYTES: u64 = 8 << 30;
+const FREE_BYTES: u64 = 1 << 30;
 /// Free inodes on every disk: one for each 16 KiB of free room, as mke2fs would give.
 const FREE_INODES: u64 = FREE_BYTES / (16 << 10);
 
