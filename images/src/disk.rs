@@ -1,6 +1,8 @@
 //! Disks made from images, each made once.
 
 use std::{
+    collections::HashSet,
+    ffi::OsString,
     fs::{self, File},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -16,6 +18,7 @@ use crate::{
     rootfs::Applier,
     sparse,
     staging::{self, Acquired, Staged},
+    store::{Pruned, allocated, remove_unused},
 };
 
 /// Counts changes of what the writer makes of the same layers: part of every disk's name.
@@ -134,6 +137,41 @@ impl DiskCache {
                 return Ok(disk);
             }
         }
+    }
+
+    /// Removes every disk but those of `images` and those in use, and what dead processes left.
+    pub(crate) fn prune(&self, images: &[Image], pruned: &mut Pruned) -> Result<(), Error> {
+        let needed: HashSet<OsString> = images
+            .iter()
+            .map(|image| format!("{}.ext4", key(image)).into())
+            .collect();
+        for entry in fs::read_dir(&self.folder).context("read", &self.folder)? {
+            let entry = entry.context("read", &self.folder)?;
+            if !needed.contains(&entry.file_name()) {
+                remove_unused(&entry.path(), pruned)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The disk of an image, if it has been built; its bytes on the host.
+    ///
+    /// # Errors
+    /// If the cache cannot be read.
+    pub fn disk_bytes(&self, image: &Image) -> Result<Option<u64>, Error> {
+        let path = self.folder.join(format!("{}.ext4", key(image)));
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            metadata => Ok(Some(metadata.context("examine", path)?.blocks() * 512)),
+        }
+    }
+
+    /// Bytes that all disks take on the host, whole and incomplete.
+    ///
+    /// # Errors
+    /// If the cache cannot be read.
+    pub fn allocated_bytes(&self) -> Result<u64, Error> {
+        allocated(&self.folder)
     }
 
     fn build(

@@ -143,6 +143,20 @@ pub enum Error {
         /// Why not.
         source: Box<crate::ext4::Ext4Error>,
     },
+    /// A name stands for something else than it did.
+    #[error(
+        "{reference} should be {expected}, but the registry says {actual}: if you trust that, {remedy}"
+    )]
+    PinMismatch {
+        /// The image.
+        reference: String,
+        /// The digest that was published or locked.
+        expected: Digest,
+        /// The digest that the registry gives.
+        actual: Digest,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// A file to load is neither a `docker save` archive nor an OCI layout.
     #[error("{} is not an image: {reason}", path.display())]
     NotAnImage {

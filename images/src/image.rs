@@ -10,6 +10,8 @@ pub struct Image {
     pub reference: Reference,
     /// The platform it was made for.
     pub platform: Platform,
+    /// What the name stood for: the digest of the index that lists the image, or of its manifest.
+    pub source: Digest,
     /// The digest of its manifest.
     pub manifest: Digest,
     /// The image id: the digest of its configuration.

@@ -13,6 +13,7 @@ use crate::{
     Digest, Error, Event, Image, Platform, Progress, Reference, Store,
     config::ConfigDocument,
     manifest::{DescribedPlatform, Descriptor, Document, MAX_MANIFEST, Manifest},
+    pins,
     registry::{Registry, Repository},
     store::{BlobWriter, Entry, Ingest, check_digest, check_size},
 };
@@ -21,8 +22,22 @@ use crate::{
 const PARALLEL: usize = 3;
 
 /// How to pull.
-#[derive(Clone, Debug, Default)]
-pub struct PullOptions {}
+#[derive(Clone, Debug)]
+pub struct PullOptions {
+    /// Refuse a name that stands for something else than this product has published for it.
+    pub pinned: bool,
+    /// Refuse a name that stands for something else than this digest.
+    pub locked: Option<Digest>,
+}
+
+impl Default for PullOptions {
+    fn default() -> Self {
+        Self {
+            pinned: true,
+            locked: None,
+        }
+    }
+}
 
 impl Store {
     /// Fetches `reference` for `platform`: only what the store lacks. Every blob is checked against its
@@ -36,12 +51,14 @@ impl Store {
         &self,
         reference: &Reference,
         platform: &Platform,
-        _options: &PullOptions,
+        options: &PullOptions,
         progress: &dyn Progress,
     ) -> Result<Image, Error> {
         let registry = Registry::new(progress);
         let repository = registry.repository(reference)?;
-        let (source, descriptor, manifest) = self.resolve(&repository, reference, platform)?;
+        let _keep = self.keep_blobs()?;
+        let (source, descriptor, manifest) =
+            self.resolve(&repository, reference, platform, options)?;
         self.fetch_layers(&repository, &manifest.layers, progress)?;
         self.name(Entry {
             name: reference.canonical(),
@@ -49,7 +66,7 @@ impl Store {
             source,
             descriptor: descriptor.clone(),
         })?;
-        self.image(reference.clone(), &descriptor)
+        self.image(reference.clone(), source, &descriptor)
     }
 
     /// Finds the platform's manifest and stores it. Also gives the digest that the name stands for.
@@ -58,6 +75,7 @@ impl Store {
         repository: &Repository<'_>,
         reference: &Reference,
         platform: &Platform,
+        options: &PullOptions,
     ) -> Result<(Digest, Descriptor, Manifest), Error> {
         let version = match (reference.digest(), reference.tag_or_latest()) {
             (Some(digest), _) => digest.to_string(),
@@ -69,6 +87,7 @@ impl Store {
         if let Some(expected) = reference.digest() {
             check_digest(|| what(expected), expected, source)?;
         }
+        pins::check(reference, options.locked, options.pinned, source)?;
         let (mut descriptor, bytes) =
             match Document::parse(&top.bytes, &top.media_type, &what(source))? {
                 Document::Manifest(_) => {

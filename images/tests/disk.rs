@@ -155,7 +155,7 @@ fn the_same_layers_give_the_same_bytes() {
     let disks: BTreeSet<_> = (0..2)
         .map(|_| {
             let work = tempfile::tempdir().unwrap();
-            let disk = build(work.path(), &[archive.clone()]);
+            let disk = build(work.path(), std::slice::from_ref(&archive));
             let mut file = fs::File::open(disk.path()).unwrap();
             let mut head = vec![0; 32 << 20];
             file.read_exact(&mut head).unwrap();

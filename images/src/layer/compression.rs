@@ -3,6 +3,10 @@
 use std::io::{self, BufRead, Read};
 
 use flate2::bufread::MultiGzDecoder;
+use ruzstd::decoding::{
+    BlockDecodingStrategy, FrameDecoder,
+    errors::{FrameDecoderError, ReadFrameHeaderError},
+};
 
 use super::LayerError;
 
@@ -17,6 +21,7 @@ const USTAR: std::ops::Range<usize> = 257..262;
 pub(crate) enum Decoder {
     Plain(Source),
     Gzip(Box<MultiGzDecoder<Source>>),
+    Zstd(Box<ZstdFrames>),
 }
 
 impl Decoder {
@@ -24,12 +29,23 @@ impl Decoder {
         let head = source.fill_buf().map_err(LayerError::Read)?;
         if head.starts_with(GZIP) {
             Ok(Self::Gzip(Box::new(MultiGzDecoder::new(source))))
-        } else if head.starts_with(ZSTD) || !looks_like_tar(head) {
-            Err(LayerError::UnknownFormat)
-        } else {
+        } else if is_zstd(head) {
+            Ok(Self::Zstd(Box::new(ZstdFrames {
+                source,
+                frame: FrameDecoder::new(),
+                begun: false,
+            })))
+        } else if looks_like_tar(head) {
             Ok(Self::Plain(source))
+        } else {
+            Err(LayerError::UnknownFormat)
         }
     }
+}
+
+/// A frame of content, or one to skip (RFC 8878, section 3.1).
+fn is_zstd(head: &[u8]) -> bool {
+    head.starts_with(ZSTD) || matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }
 
 /// A tar archive starts with a header, or is empty: nothing but zeros.
@@ -46,6 +62,140 @@ impl Read for Decoder {
         match self {
             Self::Plain(source) => source.read(buffer),
             Self::Gzip(decoder) => decoder.read(buffer),
+            Self::Zstd(decoder) => decoder.read(buffer),
+        }
+    }
+}
+
+/// Zstandard frames one after the other, as parallel compressors write them.
+pub(crate) struct ZstdFrames {
+    source: Source,
+    frame: FrameDecoder,
+    begun: bool,
+}
+
+impl ZstdFrames {
+    /// Begins the next frame of content; tells whether there is one.
+    fn next_frame(&mut self) -> io::Result<bool> {
+        loop {
+            if self.source.fill_buf()?.is_empty() {
+                return Ok(false);
+            }
+            match self.frame.reset(&mut self.source) {
+                Ok(()) => {
+                    self.begun = true;
+                    return Ok(true);
+                }
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                    length,
+                    ..
+                })) => {
+                    let mut skipped = self.source.by_ref().take(u64::from(length));
+                    if io::copy(&mut skipped, &mut io::sink())? < u64::from(length) {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+    }
+}
+
+impl Read for ZstdFrames {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let length = self.frame.read(buffer)?;
+            if length > 0 || buffer.is_empty() {
+                return Ok(length);
+            }
+            if self.begun && !self.frame.is_finished() {
+                self.frame
+                    .decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1))
+                    .map_err(io::Error::other)?;
+            } else if !self.next_frame()? {
+                return Ok(0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{Compression, write::GzEncoder};
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+
+    use super::*;
+
+    fn inflate(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        let mut decoder = Decoder::new(Box::new(io::Cursor::new(bytes))).unwrap();
+        let mut inflated = Vec::new();
+        decoder.read_to_end(&mut inflated).map(|_| inflated)
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        compress_to_vec(bytes, CompressionLevel::Fastest)
+    }
+
+    fn content() -> Vec<u8> {
+        (0..300_000_u32)
+            .flat_map(|number| (number / 7).to_le_bytes())
+            .collect()
+    }
+
+    #[test]
+    fn members_and_frames_follow_each_other() {
+        let content = content();
+        let (first, second) = content.split_at(123_457);
+        let skipped = [&[0x51, 0x2a, 0x4d, 0x18, 5, 0, 0, 0][..], b"extra"].concat();
+        for bytes in [
+            gzip(&content),
+            [gzip(first), gzip(second), gzip(b"")].concat(),
+            zstd(&content),
+            [zstd(first), skipped.clone(), zstd(second)].concat(),
+            [skipped, zstd(&content)].concat(),
+        ] {
+            assert!(inflate(bytes).unwrap() == content);
+        }
+    }
+
+    #[test]
+    fn a_cut_or_changed_stream_is_an_error() {
+        for mut bytes in [gzip(&content()), zstd(&content())] {
+            assert!(inflate(bytes[..bytes.len() - 9].to_vec()).is_err());
+            bytes.truncate(bytes.len() / 2);
+            assert!(inflate(bytes).is_err());
+        }
+        let mut bytes = gzip(&content());
+        let checksum = bytes.len() - 6;
+        bytes[checksum] ^= 1;
+        assert!(inflate(bytes).is_err());
+    }
+
+    #[test]
+    fn refuses_other_formats() {
+        for bytes in [
+            &b"hello"[..],
+            b"\xfd7zXZ\0",
+            b"BZh9",
+            b"PK\x03\x04",
+            &[1; 1024],
+        ] {
+            let source = Box::new(io::Cursor::new(bytes.to_vec()));
+            assert!(matches!(
+                Decoder::new(source),
+                Err(LayerError::UnknownFormat)
+            ));
+        }
+        for bytes in [&[0; 1024][..], b""] {
+            assert!(inflate(bytes.to_vec()).unwrap() == bytes);
         }
     }
 }

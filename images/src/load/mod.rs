@@ -28,6 +28,7 @@ impl Store {
     /// If it is none of these, or what it holds does not match its own digests.
     pub fn load(&self, path: &Path, progress: &dyn Progress) -> Result<Vec<Image>, Error> {
         let source = Source::open(path)?;
+        let _keep = self.keep_blobs()?;
         let images = if source.has("index.json") && source.has("oci-layout") {
             layout::load(self, &source, progress)?
         } else if source.has("manifest.json") {
@@ -59,7 +60,7 @@ impl Store {
             source: descriptor.digest,
             descriptor: descriptor.clone(),
         })?;
-        self.image(reference, &descriptor)
+        self.image(reference, descriptor.digest, &descriptor)
     }
 
     /// Stores the layer that a source has under `name`.

@@ -6,10 +6,14 @@
 //! blobs/sha256/    manifests, configurations, layers: complete and verified
 //! ingest/          blobs on their way in
 //! lock             held while index.json is replaced
+//! blobs.lock       shared while blobs come in that have no name yet, exclusive while blobs are removed
 //! ```
 
 mod blobs;
 mod index;
+mod list;
+mod prune;
+mod save;
 
 use std::{
     fs::{self, File},
@@ -18,6 +22,9 @@ use std::{
 
 pub(crate) use blobs::{BlobWriter, Ingest, check_digest, check_size};
 pub(crate) use index::Entry;
+pub use list::Listed;
+pub use prune::Pruned;
+pub(crate) use prune::{allocated, remove_unused};
 
 use crate::{
     Digest, Error, Image, Platform, Reference,
@@ -64,7 +71,7 @@ impl Store {
             .iter()
             .find(|entry| entry.name == name && entry.requested == *platform);
         found
-            .map(|entry| self.image(reference.clone(), &entry.descriptor))
+            .map(|entry| self.image(reference.clone(), entry.source, &entry.descriptor))
             .transpose()
     }
 
@@ -82,6 +89,7 @@ impl Store {
     pub(crate) fn image(
         &self,
         reference: Reference,
+        source: Digest,
         descriptor: &Descriptor,
     ) -> Result<Image, Error> {
         let manifest = self.manifest(descriptor)?;
@@ -91,6 +99,7 @@ impl Store {
         Ok(Image {
             reference,
             platform: document.platform,
+            source,
             manifest: descriptor.digest,
             id: manifest.config.digest,
             config: document.config,
@@ -127,4 +136,26 @@ fn lock(folder: &Path) -> Result<File, Error> {
     let file = File::create(&path).context("create", &path)?;
     file.lock().context("lock", path)?;
     Ok(file)
+}
+
+impl Store {
+    /// Keeps blobs that have no name yet from being removed, until the file is dropped.
+    pub(crate) fn keep_blobs(&self) -> Result<File, Error> {
+        let (file, path) = self.blob_lock()?;
+        file.lock_shared().context("lock", path)?;
+        Ok(file)
+    }
+
+    /// Waits until nobody brings blobs in, and keeps it so until the file is dropped.
+    fn own_blobs(&self) -> Result<File, Error> {
+        let (file, path) = self.blob_lock()?;
+        file.lock().context("lock", path)?;
+        Ok(file)
+    }
+
+    fn blob_lock(&self) -> Result<(File, PathBuf), Error> {
+        let path = self.folder.join("blobs.lock");
+        let file = File::create(&path).context("create", &path)?;
+        Ok((file, path))
+    }
 }

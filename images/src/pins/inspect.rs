@@ -1,0 +1,61 @@
+//! What an image is, as far as it is known without a network.
+
+use serde::Serialize;
+
+use super::{PublishedImage, PublishedPlatform, find};
+use crate::{Error, Reference, Store};
+
+/// What is known of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Inspection {
+    /// From the published data of this product, rather than from the store.
+    pub published: bool,
+    /// The image for each platform that is known.
+    #[serde(flatten)]
+    pub image: PublishedImage,
+}
+
+impl Store {
+    /// Tells what is known of `reference`: from the published data, else from what was pulled or
+    /// loaded; `None` if neither has it.
+    ///
+    /// # Errors
+    /// If the store cannot be read or is damaged.
+    pub fn inspect(&self, reference: &Reference) -> Result<Option<Inspection>, Error> {
+        if let Some(image) = find(reference) {
+            return Ok(Some(Inspection {
+                published: true,
+                image: image.clone(),
+            }));
+        }
+        let name = reference.canonical();
+        let mut inspection: Option<Inspection> = None;
+        for listed in self.list()? {
+            if listed.reference.canonical() != name {
+                continue;
+            }
+            let media_type = self.media_type(&listed.image)?.unwrap_or_default();
+            let known = inspection.get_or_insert_with(|| Inspection {
+                published: false,
+                image: PublishedImage {
+                    image: reference.to_string(),
+                    digest: listed.image.source,
+                    media_type: media_type.clone(),
+                    platforms: Vec::new(),
+                },
+            });
+            known.image.platforms.push(PublishedPlatform {
+                platform: listed.image.platform,
+                manifest: listed.image.manifest,
+                media_type,
+                id: listed.image.id,
+                entrypoint: listed.image.config.entrypoint,
+                command: listed.image.config.cmd,
+                layers: listed.image.layers,
+            });
+        }
+        Ok(inspection)
+    }
+}
