@@ -11,6 +11,7 @@ mod initramfs;
 mod memory;
 mod random;
 mod self_test;
+mod signals;
 mod stream;
 
 pub use backend::{Backend, Machine, StartError, VmExit};

@@ -14,13 +14,12 @@ pub(super) const COMMAND_LINE: GuestAddress = GuestAddress(0x20000);
 pub(super) const COMMAND_LINE_SIZE: usize = 2048;
 /// Entries of the kernel's `setup_data` list.
 pub(super) const SETUP_DATA: GuestAddress = GuestAddress(0x21000);
-/// End of the memory below 640 KiB that is free for the kernel; the MP table lies behind it, where a
-/// BIOS has its extended data area.
+/// End of the memory below the display's, as a BIOS leaves it to the kernel.
 pub(super) const LOW_MEMORY_END: GuestAddress = GuestAddress(0x9fc00);
-/// The MP table's floating pointer: the last KiB of base memory.
-pub(super) const MP_TABLE: GuestAddress = LOW_MEMORY_END;
 /// The ACPI tables, in the BIOS's read-only memory.
 pub(super) const ACPI_TABLES: GuestAddress = GuestAddress(0xe0000);
+/// The MP table, in the 64 KiB where kernels look for one.
+pub(super) const MP_TABLE: GuestAddress = GuestAddress(0xf0000);
 /// Where memory begins that is wholly the kernel's.
 pub(super) const HIGH_MEMORY: GuestAddress = GuestAddress(0x10_0000);
 

@@ -5,8 +5,6 @@
 //! at once, so no kick is lost, and no handler is ever called.
 
 use std::io;
-use std::mem::MaybeUninit;
-use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kvm_bindings::{KVMIO, kvm_signal_mask};
@@ -14,6 +12,8 @@ use kvm_ioctls::VcpuFd;
 use vmm_sys_util::ioctl::ioctl_with_ref;
 use vmm_sys_util::ioctl_iow_nr;
 use vmm_sys_util::signal::SIGRTMIN;
+
+use crate::signals;
 
 ioctl_iow_nr!(KVM_SET_SIGNAL_MASK, KVMIO, 0x8b, kvm_signal_mask);
 
@@ -35,7 +35,7 @@ impl VcpuThread {
     ///
     /// Blocks all signals for the thread: they are for others to handle.
     pub(crate) fn enter(&self, vcpu: &VcpuFd) -> io::Result<EnteredThread<'_>> {
-        block_all_signals()?;
+        signals::block_all()?;
         let mask = SignalMask {
             length: 8,
             set: (!(1_u64 << (SIGRTMIN() - 1))).to_ne_bytes(),
@@ -72,18 +72,5 @@ pub(crate) struct EnteredThread<'a> {
 impl Drop for EnteredThread<'_> {
     fn drop(&mut self) {
         *self.thread.lock() = None;
-    }
-}
-
-fn block_all_signals() -> io::Result<()> {
-    let mut all = MaybeUninit::uninit();
-    // SAFETY: sigfillset initializes the set it is given.
-    let result = unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), ptr::null_mut())
-    };
-    match result {
-        0 => Ok(()),
-        error => Err(io::Error::from_raw_os_error(error)),
     }
 }

@@ -18,6 +18,7 @@ pub(super) struct Lifecycle {
     /// Readable once all threads must end.
     stop: EventFd,
     stopping: AtomicBool,
+    settled: AtomicBool,
     exit: Mutex<Option<VmExit>>,
     vcpus: Vec<VcpuThread>,
 }
@@ -28,6 +29,7 @@ impl Lifecycle {
             stopped: EventFd::new(EFD_NONBLOCK)?,
             stop: EventFd::new(EFD_NONBLOCK)?,
             stopping: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
             exit: Mutex::new(None),
             vcpus: (0..vcpus).map(|_| VcpuThread::default()).collect(),
         })
@@ -54,12 +56,18 @@ impl Lifecycle {
     /// All that the guest sent has reached the host: the owner may know that the machine stopped.
     pub(super) fn settle(&self) {
         if self.exit_lock().is_some() {
+            self.settled.store(true, Ordering::SeqCst);
             let _ = self.stopped.write(1);
         }
     }
 
+    /// Why the machine stopped by itself, once that is settled.
     pub(super) fn exit(&self) -> Option<VmExit> {
-        self.exit_lock().clone()
+        if self.settled.load(Ordering::SeqCst) {
+            self.exit_lock().clone()
+        } else {
+            None
+        }
     }
 
     pub(super) fn stopped(&self) -> &EventFd {

@@ -14,6 +14,7 @@ use crate::backend::{Machine, VmExit};
 use crate::devices::bus::Bus;
 use crate::devices::event_loop::EventLoop;
 use crate::memory::GuestRam;
+use crate::signals;
 
 /// A machine on KVM.
 #[derive(Debug)]
@@ -96,11 +97,13 @@ fn run_devices(parts: &Parts, lifecycle: &Lifecycle) {
         lifecycle,
         thread: "device",
     };
-    let result = EventLoop::new(&parts.bus, lifecycle.stop()).and_then(|mut events| {
-        events.run()?;
-        events.drain();
-        Ok(())
-    });
+    let result = signals::block_all()
+        .and_then(|()| EventLoop::new(&parts.bus, lifecycle.stop()))
+        .and_then(|mut events| {
+            events.run()?;
+            events.drain();
+            Ok(())
+        });
     if let Err(error) = result {
         let message = format!("The machine's devices failed: {error}");
         lifecycle.end(Some(VmExit::Broken(message)));
