@@ -7,30 +7,17 @@
 
 mod support;
 
-use std::fs;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::io::Read;
 use std::time::Duration;
 
+use support::bare_metal::{ARRIVED, RESET, kernel, run, start};
 use support::{config, stop, wait};
-use tempfile::NamedTempFile;
 use vmm::backend::kvm::Kvm;
-use vmm::config::{Disk, InitramfsPart, Port, Writes};
-use vmm::{Backend, Machine, SelfTestError, StartError, VmConfig, VmExit};
+use vmm::config::{Disk, InitramfsPart, Writes};
+use vmm::{Backend, StartError, VmConfig, VmExit};
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(500);
-
-/// Where programs are loaded.
-const ADDRESS: u64 = 0x10_0000;
-
-/// `mov al, 0xfe; out 0x64, al`: a reset by the keyboard controller.
-const RESET: &[u8] = &[0xb0, 0xfe, 0xe6, 0x64];
-
-/// Says on the serial port that the program came this far:
-/// `mov dx, 0x3f8; mov al, '.'; out dx, al`.
-const ARRIVED: &[u8] = &[0x66, 0xba, 0xf8, 0x03, 0xb0, b'.', 0xee];
 
 /// Maps 2 MiB with the devices' registers one to one, by a table at 0x3000 below the page tables that
 /// the machine starts with.
@@ -40,64 +27,6 @@ const MAP_DEVICES: &[u8] = &[
     0xb8, 0x83, 0x00, 0x00, 0xd0, // mov eax, 0xd0000083
     0x48, 0x89, 0x04, 0x25, 0x00, 0x34, 0x00, 0x00, // mov [0x3400], rax
 ];
-
-/// An ELF executable of one segment that starts with its first byte.
-fn kernel(code: &[u8]) -> NamedTempFile {
-    let mut elf = Vec::new();
-    elf.extend_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
-    for half in [2_u16, 62] {
-        elf.extend_from_slice(&half.to_le_bytes());
-    }
-    elf.extend_from_slice(&1_u32.to_le_bytes());
-    for word in [ADDRESS, 64, 0] {
-        elf.extend_from_slice(&word.to_le_bytes());
-    }
-    elf.extend_from_slice(&0_u32.to_le_bytes());
-    for half in [64_u16, 56, 1, 64, 0, 0] {
-        elf.extend_from_slice(&half.to_le_bytes());
-    }
-    let size = u64::try_from(code.len()).unwrap();
-    for word in [1_u32, 5] {
-        elf.extend_from_slice(&word.to_le_bytes());
-    }
-    for word in [120, ADDRESS, ADDRESS, size, size, 1] {
-        elf.extend_from_slice(&word.to_le_bytes());
-    }
-    elf.extend_from_slice(code);
-    let mut file = NamedTempFile::new().unwrap();
-    file.write_all(&elf).unwrap();
-    file
-}
-
-/// Starts a machine, if this host has KVM.
-fn start(config: VmConfig) -> Option<Box<dyn Machine>> {
-    if let Err(error @ (SelfTestError::NoDevice | SelfTestError::NoPermission)) = vmm::self_test() {
-        eprintln!("not tested here: {error}");
-        return None;
-    }
-    Some(Kvm.start(config).unwrap())
-}
-
-/// Starts a machine with every kind of device that runs `code`. Its serial output comes with it.
-fn run(vcpus: u8, code: &[&[u8]]) -> Option<(Box<dyn Machine>, UnixStream)> {
-    let kernel = kernel(&code.concat());
-    let disk = NamedTempFile::new().unwrap();
-    disk.as_file().set_len(1 << 20).unwrap();
-    let (output, serial) = UnixStream::pair().unwrap();
-    let mut config = config(kernel.path().into());
-    config.vcpus = vcpus;
-    config.serial = Some(OwnedFd::from(serial));
-    config.disks.push(Disk {
-        path: disk.path().into(),
-        serial: String::new(),
-        writes: Writes::InMemory,
-    });
-    config.ports.push(Port {
-        name: "port".into(),
-        stream: UnixStream::pair().unwrap().0,
-    });
-    Some((start(config)?, output))
-}
 
 /// The guest does `code` and arrives at `end`, which ends the machine.
 fn ends(code: &[&[u8]], end: &[u8]) {
@@ -227,30 +156,6 @@ fn the_serial_port_says_what_the_guest_says() {
 fn a_serial_port_that_nobody_reads_is_no_hang() {
     // mov dx, 0x3f8; out dx, al; jmp to the out
     goes_on_until_stopped(&[&[0x66, 0xba, 0xf8, 0x03, 0xee, 0xeb, 0xfd]]);
-}
-
-#[test]
-fn machines_leave_nothing_behind() {
-    let count = |folder: &str| fs::read_dir(folder).unwrap().count();
-    let Some(first) = run(2, &[RESET]) else {
-        return;
-    };
-    drop(first);
-    let (descriptors, maps) = (count("/proc/self/fd"), mappings());
-    for _ in 0..20 {
-        let (mut machine, _output) = run(2, &[RESET]).unwrap();
-        assert_eq!(wait(&mut *machine, LONG), Some(VmExit::Guest));
-    }
-    // Other tests run beside this one, each with a machine at most.
-    assert!(count("/proc/self/fd") < descriptors + 20 * 10);
-    assert!(mappings() < maps + 20 * 3);
-}
-
-fn mappings() -> usize {
-    fs::read_to_string("/proc/self/maps")
-        .unwrap()
-        .lines()
-        .count()
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! What tests of running machines share.
 
+#[allow(dead_code, reason = "each test takes what it needs")]
+pub(crate) mod bare_metal;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

@@ -171,3 +171,66 @@ fn serial_device(code: &mut Vec<u8>) {
     )
     .to_aml_bytes(code);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::{MAX_DEVICES, MAX_VCPUS, mmio_slot};
+
+    fn slots(count: usize) -> Vec<MmioSlot> {
+        (0..count).map(|index| mmio_slot(index).unwrap()).collect()
+    }
+
+    fn sum(bytes: &[u8]) -> u8 {
+        bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
+    }
+
+    fn at(tables: &Tables, address: u64) -> &[u8] {
+        &tables.bytes[usize::try_from(address - layout::ACPI_TABLES.0).unwrap()..]
+    }
+
+    /// The table at an address, as long as it says it is.
+    fn table(tables: &Tables, address: u64) -> &[u8] {
+        let bytes = at(tables, address);
+        let length = u32::from_le_bytes(bytes[4..8].try_into().unwrap());
+        &bytes[..usize::try_from(length).unwrap()]
+    }
+
+    fn pointer(bytes: &[u8], offset: usize) -> u64 {
+        u64::from_le_bytes(bytes[offset..offset + 8].try_into().unwrap())
+    }
+
+    #[test]
+    fn every_table_is_found_and_adds_up() {
+        let tables = tables(4, &slots(3), true);
+        let rsdp = &at(&tables, tables.rsdp.0)[..36];
+        assert_eq!(&rsdp[..8], b"RSD PTR ");
+        assert_eq!((sum(&rsdp[..20]), sum(rsdp)), (0, 0));
+        let xsdt = table(&tables, pointer(rsdp, 24));
+        let fadt = table(&tables, pointer(xsdt, 36));
+        let madt = table(&tables, pointer(xsdt, 44));
+        let dsdt = table(&tables, pointer(fadt, 140));
+        for (table, name) in [
+            (xsdt, b"XSDT"),
+            (fadt, b"FACP"),
+            (madt, b"APIC"),
+            (dsdt, b"DSDT"),
+        ] {
+            assert_eq!(&table[..4], name);
+            assert_eq!(sum(table), 0, "{name:?}");
+        }
+        // Four CPUs of 8 bytes and an I/O APIC of 12.
+        assert_eq!(madt.len(), 44 + 4 * 8 + 12);
+        let count = |name: &[u8]| dsdt.windows(name.len()).filter(|w| w == &name).count();
+        assert_eq!(count(b"LNRO0005\0"), 3);
+        assert_eq!(count(b"COM1"), 1);
+        assert_eq!(count(b"_S5_"), 1);
+    }
+
+    #[test]
+    fn the_largest_machine_fits() {
+        let largest = tables(MAX_VCPUS, &slots(MAX_DEVICES), true);
+        let room = layout::MP_TABLE.0 - layout::ACPI_TABLES.0;
+        assert!(u64::try_from(largest.bytes.len()).unwrap() <= room);
+    }
+}

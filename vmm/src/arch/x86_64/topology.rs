@@ -89,3 +89,78 @@ fn set(register: &mut u32, bit: u32, on: bool) {
         *register &= !bit;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(function: u32, index: u32, eax: u32) -> kvm_cpuid_entry2 {
+        kvm_cpuid_entry2 {
+            function,
+            index,
+            eax,
+            ebx: 0xffff_ffff,
+            ecx: 0xffff_ffff,
+            edx: 0xffff_ffff,
+            ..Default::default()
+        }
+    }
+
+    fn described(count: u8, index: u8) -> Vec<kvm_cpuid_entry2> {
+        let mut cpuid = CpuId::from_entries(&[
+            entry(1, 0, 0),
+            entry(4, 0, 1 << 5 | 1),
+            entry(4, 1, 3 << 5 | 3),
+            entry(4, 2, 0),
+            entry(0xb, 0, 0xff),
+            entry(0x1f, 0, 0xff),
+            entry(0x8000_0008, 0, 0),
+            entry(0x8000_001e, 0, 0),
+        ])
+        .unwrap();
+        describe_machine(&mut cpuid, count, true);
+        describe_vcpu(&mut cpuid, index);
+        cpuid.as_slice().to_vec()
+    }
+
+    fn find(entries: &[kvm_cpuid_entry2], function: u32, index: u32) -> kvm_cpuid_entry2 {
+        *entries
+            .iter()
+            .find(|entry| (entry.function, entry.index) == (function, index))
+            .unwrap()
+    }
+
+    #[test]
+    fn vcpus_are_cores_of_one_package() {
+        for (count, bits) in [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (254, 8)] {
+            let entries = described(count, count - 1);
+            let (count, id) = (u32::from(count), u32::from(count - 1));
+            let one = find(&entries, 1, 0);
+            assert_eq!((one.ebx >> 24, one.ebx >> 16 & 0xff), (id, count));
+            assert_eq!(one.edx & FEATURE_MULTITHREADING != 0, count > 1);
+            let threads = find(&entries, 0xb, 0);
+            assert_eq!(
+                (threads.eax, threads.ebx, threads.ecx, threads.edx),
+                (0, 1, 0x100, id)
+            );
+            let cores = find(&entries, 0xb, 1);
+            assert_eq!(
+                (cores.eax, cores.ebx, cores.ecx, cores.edx),
+                (bits, count, 0x201, id)
+            );
+            assert_eq!(find(&entries, 0xb, 2).ebx, 0);
+            assert_eq!(find(&entries, 0x8000_0008, 0).ecx, bits << 12 | (count - 1));
+            assert_eq!(find(&entries, 0x8000_001e, 0).eax, id);
+            assert!(entries.iter().all(|entry| entry.function != 0x1f));
+        }
+    }
+
+    #[test]
+    fn only_the_last_level_cache_is_shared() {
+        let entries = described(4, 0);
+        let sharing = |index| find(&entries, 4, index).eax >> 14 & 0xfff;
+        assert_eq!((sharing(0), sharing(1)), (0, 3));
+        assert_eq!(find(&entries, 4, 0).eax >> 26, 3);
+        assert_eq!(find(&entries, 4, 2).eax, 0);
+    }
+}

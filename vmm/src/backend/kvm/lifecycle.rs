@@ -101,3 +101,55 @@ impl Drop for PanicGuard<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_reason_counts_and_is_told_once_settled() {
+        let lifecycle = Lifecycle::new(2).unwrap();
+        assert!(!lifecycle.is_ending());
+        lifecycle.settle();
+        lifecycle.end(Some(VmExit::Guest));
+        lifecycle.end(Some(VmExit::Broken(String::new())));
+        lifecycle.end(None);
+        assert!(lifecycle.is_ending());
+        assert_eq!(lifecycle.stop().read().unwrap(), 1);
+        assert_eq!(lifecycle.exit(), None);
+        assert!(lifecycle.stopped().read().is_err());
+        lifecycle.settle();
+        assert_eq!(lifecycle.exit(), Some(VmExit::Guest));
+        assert_eq!(lifecycle.stopped().read().unwrap(), 1);
+    }
+
+    #[test]
+    fn a_machine_that_was_told_to_stop_did_not_stop_by_itself() {
+        let lifecycle = Lifecycle::new(1).unwrap();
+        lifecycle.end(None);
+        lifecycle.end(Some(VmExit::Guest));
+        lifecycle.settle();
+        assert_eq!(lifecycle.exit(), None);
+        assert!(lifecycle.stopped().read().is_err());
+    }
+
+    #[test]
+    fn a_panic_breaks_the_machine() {
+        let lifecycle = Lifecycle::new(1).unwrap();
+        thread::scope(|scope| {
+            let panicking = scope.spawn(|| {
+                let _guard = PanicGuard {
+                    lifecycle: &lifecycle,
+                    thread: "test",
+                };
+                panic!("as it should");
+            });
+            assert!(panicking.join().is_err());
+        });
+        lifecycle.settle();
+        let Some(VmExit::Broken(message)) = lifecycle.exit() else {
+            panic!("not broken");
+        };
+        assert!(message.contains("test thread"));
+    }
+}

@@ -1,0 +1,61 @@
+//! Many machines, at once and one after the other, leave nothing behind. Alone in its program, which
+//! it counts the belongings of.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+use std::io::Read;
+use std::time::Duration;
+
+use support::bare_metal::{ARRIVED, RESET, run};
+use support::{stop, wait};
+use vmm::VmExit;
+
+/// `cli; hlt`, and again.
+const HALT: &[u8] = &[0xfa, 0xf4, 0xeb, 0xfd];
+
+/// Open descriptors, threads, and machines' memory mappings.
+fn belongings() -> (usize, usize, usize) {
+    let count = |folder: &str| fs::read_dir(folder).unwrap().count();
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    // The allocator keeps some of its mappings; guest memory is larger than those.
+    let large = maps.lines().filter(|line| {
+        let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+        let address = |text| u64::from_str_radix(text, 16).unwrap();
+        address(end) - address(start) == 64 << 20 && line.contains("rw-p")
+    });
+    (
+        count("/proc/self/fd"),
+        count("/proc/self/task"),
+        large.count(),
+    )
+}
+
+#[test]
+fn machines_leave_nothing_behind() {
+    let Some((mut first, output)) = run(2, &[RESET]) else {
+        return;
+    };
+    wait(&mut *first, Duration::from_secs(60));
+    drop((first, output));
+    let before = belongings();
+
+    let machines: Vec<_> = (0..64).map(|_| run(1, &[ARRIVED, HALT]).unwrap()).collect();
+    for (mut machine, mut output) in machines {
+        let mut said = [0];
+        output.read_exact(&mut said).unwrap();
+        assert_eq!(said, *b".");
+        assert_eq!(machine.exit(), None);
+        stop(&mut *machine);
+    }
+    assert_eq!(belongings(), before);
+
+    for _ in 0..100 {
+        let (mut machine, _output) = run(2, &[RESET]).unwrap();
+        let exit = wait(&mut *machine, Duration::from_secs(60));
+        assert_eq!(exit, Some(VmExit::Guest));
+    }
+    assert_eq!(belongings(), before);
+}
