@@ -109,3 +109,6 @@ fn inflate(payload: &[u8]) -> Result<Vec<u8>, FormatError> {
 fn field<const LENGTH: usize>(file: &[u8], offset: usize) -> Option<[u8; LENGTH]> {
     file.get(offset..)?.first_chunk().copied()
 }
+
+#[cfg(test)]
+mod tests;
