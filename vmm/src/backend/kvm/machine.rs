@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use kvm_ioctls::{VcpuFd, VmFd};
 
 use super::lifecycle::{Lifecycle, PanicGuard};
+use super::sandbox::Sandbox;
 use super::vcpu;
 use crate::arch::Ports;
 use crate::backend::{Machine, VmExit};
@@ -28,6 +29,7 @@ pub(super) struct KvmMachine {
 pub(super) struct Parts {
     pub(super) bus: Bus,
     pub(super) ports: Mutex<Ports>,
+    pub(super) sandbox: Sandbox,
     // After the devices, which refer to both; and memory after the machine that it is mapped into.
     pub(super) _vm: VmFd,
     pub(super) _memory: GuestRam,
@@ -53,7 +55,7 @@ impl KvmMachine {
         for (index, vcpu) in (0..).zip(vcpus) {
             let (parts, lifecycle) = (Arc::clone(&parts), Arc::clone(&machine.lifecycle));
             machine.spawn(format!("vcpu{index}"), move || {
-                vcpu::run(index, vcpu, &parts.bus, &parts.ports, &lifecycle);
+                vcpu::run(index, vcpu, &parts, &lifecycle);
             })?;
         }
         Ok(machine)
@@ -100,6 +102,7 @@ fn run_devices(parts: &Parts, lifecycle: &Lifecycle) {
     let result = signals::block_all()
         .and_then(|()| EventLoop::new(&parts.bus, lifecycle.stop()))
         .and_then(|mut events| {
+            parts.sandbox.enter_devices()?;
             events.run()?;
             events.drain();
             Ok(())

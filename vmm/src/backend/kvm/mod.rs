@@ -3,6 +3,7 @@
 pub(crate) mod kick;
 mod lifecycle;
 mod machine;
+mod sandbox;
 mod vcpu;
 
 use std::io;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use self::lifecycle::Lifecycle;
 use self::machine::{KvmMachine, Parts};
+use self::sandbox::Sandbox;
 use crate::arch::{self, Ports, VcpuTemplate};
 use crate::backend::{Backend, Machine, StartError};
 use crate::config::VmConfig;
@@ -73,6 +75,7 @@ impl Backend for Kvm {
         let parts = Parts {
             bus,
             ports: Mutex::new(ports),
+            sandbox: Sandbox::new().map_err(&set_up)?,
             _vm: vm,
             _memory: memory,
         };

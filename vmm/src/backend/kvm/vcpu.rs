@@ -5,18 +5,13 @@ use std::sync::{Mutex, PoisonError};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::lifecycle::{Lifecycle, PanicGuard};
+use super::machine::Parts;
 use crate::arch::{self, PortWrite, Ports};
 use crate::backend::VmExit;
 use crate::devices::bus::Bus;
 
 /// Runs a vCPU until the machine ends.
-pub(super) fn run(
-    index: u8,
-    mut vcpu: VcpuFd,
-    bus: &Bus,
-    ports: &Mutex<Ports>,
-    lifecycle: &Lifecycle,
-) {
+pub(super) fn run(index: u8, mut vcpu: VcpuFd, parts: &Parts, lifecycle: &Lifecycle) {
     let name = format!("vCPU {index}");
     let _guard = PanicGuard {
         lifecycle,
@@ -32,8 +27,12 @@ pub(super) fn run(
             return lifecycle.end(Some(VmExit::Broken(message)));
         }
     };
+    if let Err(error) = parts.sandbox.enter_vcpu() {
+        let message = format!("Cannot confine the thread of {name}: {error}");
+        return lifecycle.end(Some(VmExit::Broken(message)));
+    }
     while !lifecycle.is_ending() {
-        if let Some(exit) = step(&name, &mut vcpu, bus, ports) {
+        if let Some(exit) = step(&name, &mut vcpu, &parts.bus, &parts.ports) {
             lifecycle.end(Some(exit));
         }
     }

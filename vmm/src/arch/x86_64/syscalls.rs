@@ -1,0 +1,7 @@
+//! System calls of this architecture that a machine's threads need.
+
+/// Waiting for events in the ways that newer architectures do not have.
+pub(crate) const EVENT_SYSCALLS: [libc::c_long; 2] = [libc::SYS_epoll_wait, libc::SYS_poll];
+
+/// KVM's requests for a vCPU beside running it: `KVM_GET_REGS`, to say where it stopped.
+pub(crate) const VCPU_IOCTLS: [u64; 1] = [0x8090_ae81];

@@ -1,0 +1,199 @@
+//! What a machine's threads may ask of the host's kernel, once they serve a guest.
+//!
+//! Each kind of thread has a seccomp filter of its own. Everything else fails with `EPERM`, which
+//! leaves a thread that runs into it able to say so; a guest that took the thread over gains nothing
+//! by that. The threads share this process's memory with others that are not confined so.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, apply_filter,
+};
+
+use crate::arch;
+
+/// `KVM_RUN`.
+const KVM_RUN: u64 = 0xae80;
+
+/// For every thread: memory, locks, events, messages on standard error, the thread's own end.
+const COMMON: [libc::c_long; 19] = [
+    libc::SYS_brk,
+    libc::SYS_clock_gettime,
+    libc::SYS_close,
+    libc::SYS_exit,
+    libc::SYS_futex,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_madvise,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    libc::SYS_ppoll,
+    libc::SYS_read,
+    libc::SYS_restart_syscall,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sched_yield,
+    libc::SYS_sigaltstack,
+    libc::SYS_write,
+    libc::SYS_writev,
+];
+
+/// For the devices' thread: the host's side of disks, ports and entropy.
+const DEVICES: [libc::c_long; 5] = [
+    libc::SYS_epoll_pwait,
+    libc::SYS_getrandom,
+    libc::SYS_pread64,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+];
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// The filters of a machine's threads.
+#[derive(Debug)]
+pub(super) struct Sandbox {
+    devices: BpfProgram,
+    vcpu: BpfProgram,
+}
+
+impl Sandbox {
+    /// Prepares the filters.
+    pub(super) fn new() -> io::Result<Self> {
+        let build = || -> Result<Self, seccompiler::BackendError> {
+            let mut devices = common()?;
+            devices.extend(DEVICES.map(|number| (number, Vec::new())));
+            let mut vcpu = common()?;
+            let mut requests = Vec::new();
+            for request in [KVM_RUN].into_iter().chain(arch::VCPU_IOCTLS) {
+                requests.push(SeccompRule::new(vec![SeccompCondition::new(
+                    1,
+                    SeccompCmpArgLen::Qword,
+                    SeccompCmpOp::Eq,
+                    request,
+                )?])?);
+            }
+            vcpu.insert(libc::SYS_ioctl, requests);
+            Ok(Self {
+                devices: compile(devices)?,
+                vcpu: compile(vcpu)?,
+            })
+        };
+        build().map_err(io::Error::other)
+    }
+
+    /// Confines the calling thread to the devices' work.
+    pub(super) fn enter_devices(&self) -> io::Result<()> {
+        enter(&self.devices)
+    }
+
+    /// Confines the calling thread to running a vCPU.
+    pub(super) fn enter_vcpu(&self) -> io::Result<()> {
+        enter(&self.vcpu)
+    }
+}
+
+fn enter(filter: &BpfProgram) -> io::Result<()> {
+    apply_filter(filter).map_err(io::Error::other)
+}
+
+fn common() -> Result<Rules, seccompiler::BackendError> {
+    let mut rules: Rules = COMMON
+        .into_iter()
+        .chain(arch::EVENT_SYSCALLS)
+        .map(|number| (number, Vec::new()))
+        .collect();
+    // Memory, but none that could be executed.
+    let executable = u64::from(libc::PROT_EXEC.unsigned_abs());
+    for number in [libc::SYS_mmap, libc::SYS_mprotect] {
+        let rule = SeccompRule::new(vec![SeccompCondition::new(
+            2,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::MaskedEq(executable),
+            0,
+        )?])?;
+        rules.insert(number, vec![rule]);
+    }
+    // Signals, but to this process only.
+    let own = SeccompRule::new(vec![SeccompCondition::new(
+        0,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::Eq,
+        std::process::id().into(),
+    )?])?;
+    rules.insert(libc::SYS_tgkill, vec![own]);
+    Ok(rules)
+}
+
+fn compile(rules: Rules) -> Result<BpfProgram, seccompiler::BackendError> {
+    let refused = u32::try_from(libc::EPERM).unwrap_or(1);
+    SeccompFilter::new(
+        rules,
+        SeccompAction::Errno(refused),
+        SeccompAction::Allow,
+        TargetArch::try_from(std::env::consts::ARCH)?,
+    )?
+    .try_into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::net::UnixStream;
+    use std::ptr;
+    use std::sync::Mutex;
+    use std::thread;
+
+    use super::*;
+
+    fn refused<T>(result: io::Result<T>) -> bool {
+        result.is_err_and(|error| error.raw_os_error() == Some(libc::EPERM))
+    }
+
+    /// What no thread that serves a guest may do.
+    fn is_confined() -> bool {
+        // SAFETY: a new mapping touches nothing that exists.
+        let mapping = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                4096,
+                libc::PROT_READ | libc::PROT_EXEC,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        // SAFETY: signal 0 only asks whether the process exists.
+        let signal = unsafe { libc::kill(1, 0) };
+        refused(File::open("/proc/self/status"))
+            && refused(UnixStream::pair())
+            && refused(std::process::Command::new("true").status())
+            && refused(thread::Builder::new().spawn(|| {}))
+            && mapping == libc::MAP_FAILED
+            && signal == -1
+    }
+
+    fn works() -> bool {
+        let large = Mutex::new(vec![1_u8; 10 << 20]);
+        large.lock().unwrap().iter().all(|&byte| byte == 1)
+    }
+
+    #[test]
+    fn confined_threads_can_work_and_nothing_else() {
+        let sandbox = Sandbox::new().unwrap();
+        let enter: [fn(&Sandbox) -> io::Result<()>; 2] =
+            [Sandbox::enter_devices, Sandbox::enter_vcpu];
+        for enter in enter {
+            thread::scope(|scope| {
+                let confined = scope.spawn(|| {
+                    let before = refused(File::open("/proc/self/status"));
+                    enter(&sandbox).unwrap();
+                    (before, is_confined(), works())
+                });
+                assert_eq!(confined.join().unwrap(), (false, true, true));
+            });
+        }
+        assert!(File::open("/proc/self/status").is_ok());
+    }
+}
