@@ -8,6 +8,7 @@ use clap::Args;
 use images::{DiskCache, Platform, Reference, Store};
 
 use crate::home::Home;
+use crate::pins::PinOptions;
 use crate::{progress, run};
 
 /// Build the ext4 disk of an image, for this or any other VMM
@@ -31,6 +32,9 @@ pub struct DiskOptions {
     #[arg(long, value_enum, value_name = "WHEN", default_value = "missing")]
     pull: run::Pull,
 
+    #[command(flatten)]
+    pins: PinOptions,
+
     /// No progress
     #[arg(short, long)]
     quiet: bool,
@@ -49,6 +53,7 @@ pub fn run(options: &DiskOptions) -> Result<ExitCode> {
         &options.image,
         &platform,
         options.pull,
+        &options.pins.strict_pull_options(&options.image)?,
         progress.as_ref(),
     )?;
     let disk = DiskCache::open(&home.disks())?.disk(&store, &image, progress.as_ref())?;

@@ -6,14 +6,22 @@
 )]
 
 mod backend;
+mod df;
 mod disk;
 mod doctor;
 mod home;
+mod inspect;
 mod kernel;
+mod list;
 mod load;
+mod pins;
 mod progress;
+mod prune;
 mod pull;
+mod rmi;
 mod run;
+mod save;
+mod table;
 mod trace;
 mod units;
 
@@ -51,6 +59,12 @@ enum Command {
     Run(Box<run::RunOptions>),
     Pull(pull::PullOptions),
     Load(load::LoadOptions),
+    Images(list::ImagesOptions),
+    Inspect(inspect::InspectOptions),
+    Save(save::SaveOptions),
+    Rmi(rmi::RmiOptions),
+    Prune(prune::PruneOptions),
+    Df(df::DfOptions),
     Disk(disk::DiskOptions),
     Kernel(kernel::KernelOptions),
     Doctor(doctor::DoctorOptions),
@@ -77,6 +91,12 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(*options, trace).map(ExitCode::from),
         Command::Pull(options) => pull::run(&options),
         Command::Load(options) => load::run(&options),
+        Command::Images(options) => list::run(&options),
+        Command::Inspect(options) => inspect::run(&options),
+        Command::Save(options) => save::run(&options),
+        Command::Rmi(options) => rmi::run(&options),
+        Command::Prune(options) => prune::run(&options),
+        Command::Df(options) => df::run(&options),
         Command::Disk(options) => disk::run(&options),
         Command::Kernel(options) => kernel::run(&options),
         Command::Doctor(options) => doctor::run(&options),

@@ -7,6 +7,7 @@ use clap::Args;
 use images::{Platform, Reference, Store};
 
 use crate::home::Home;
+use crate::pins::PinOptions;
 use crate::progress;
 
 /// Fetch an image from its registry
@@ -20,6 +21,9 @@ pub struct PullOptions {
     /// Platform of the image, such as linux/amd64; the host's own if absent
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
+
+    #[command(flatten)]
+    pins: PinOptions,
 
     /// No progress
     #[arg(short, long)]
@@ -36,10 +40,11 @@ pub fn run(options: &PullOptions) -> Result<ExitCode> {
     let image = store.pull(
         &options.image,
         &platform,
-        &images::PullOptions::default(),
+        &options.pins.pull_options(&options.image)?,
         progress.as_ref(),
     )?;
     drop(progress);
+    options.pins.record(&image)?;
     println!("{}", image.reference);
     Ok(ExitCode::SUCCESS)
 }

@@ -179,13 +179,13 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<(), Error> {
         let digest = &layer.digest;
-        progress.event(Event::LayerStarted {
-            digest,
-            size: layer.size,
-        });
         let present = match self.ingest(layer)? {
             Ingest::Present => true,
             Ingest::Wanted(writer) => {
+                progress.event(Event::LayerStarted {
+                    digest,
+                    size: layer.size,
+                });
                 fetch_blob(repository, layer, writer, progress)?;
                 false
             }

@@ -11,10 +11,12 @@ pub fn find_image(
     reference: &Reference,
     platform: &Platform,
     pull: Pull,
+    options: &PullOptions,
     progress: &dyn Progress,
 ) -> Result<Image> {
     if pull != Pull::Always
         && let Some(image) = store.find(reference, platform)?
+        && options.locked.is_none_or(|digest| digest == image.source)
     {
         return Ok(image);
     }
@@ -24,5 +26,5 @@ pub fn find_image(
              fetch it; get it with `terrarium pull` or `terrarium load`"
         );
     }
-    Ok(store.pull(reference, platform, &PullOptions::default(), progress)?)
+    Ok(store.pull(reference, platform, options, progress)?)
 }

@@ -45,6 +45,7 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
         &options.image,
         &platform,
         options.pull,
+        &options.pins.strict_pull_options(&options.image)?,
         progress.as_ref(),
     )?;
     let spec = spec::build(&options, &terminal, &image.config)?;

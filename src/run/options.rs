@@ -8,6 +8,7 @@ use images::{Platform, Reference};
 
 use super::ulimit::Ulimit;
 use crate::backend::BackendChoice;
+use crate::pins::PinOptions;
 
 /// Run a command in a new micro-VM made from an image
 #[derive(Args, Debug)]
@@ -91,6 +92,9 @@ pub struct RunOptions {
     /// When to fetch the image
     #[arg(long, value_enum, value_name = "WHEN", default_value = "missing")]
     pub pull: Pull,
+
+    #[command(flatten)]
+    pub pins: PinOptions,
 
     /// No progress and no notices
     #[arg(short, long)]

@@ -72,13 +72,13 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<(), Error> {
         let digest = &layer.digest;
-        progress.event(Event::LayerStarted {
-            digest,
-            size: layer.size,
-        });
         let present = match self.ingest(layer)? {
             Ingest::Present => true,
             Ingest::Wanted(mut writer) => {
+                progress.event(Event::LayerStarted {
+                    digest,
+                    size: layer.size,
+                });
                 writer.restart()?;
                 let (mut content, _) = source.open_file(name)?;
                 writer.copy(&mut content, source.path(), progress)?;

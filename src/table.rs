@@ -1,0 +1,42 @@
+//! Tables of text.
+
+/// Prints rows in columns as wide as their widest cell. Cells come from images: characters that would
+/// move the terminal's cursor are shown escaped.
+pub fn print<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) {
+    let mut lines = vec![head.map(str::to_owned)];
+    lines.extend(rows.map(|row| row.map(|cell| escaped(&cell))));
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        let lengths = lines.iter().map(|line| line[column].chars().count());
+        lengths.max().unwrap_or(0)
+    });
+    for line in lines {
+        let cells = line.iter().zip(widths);
+        let padded: Vec<String> = cells
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        println!("{}", padded.join("  ").trim_end());
+    }
+}
+
+/// Control characters escaped, all others as they are.
+pub fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            escaped.extend(c.escape_default());
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_moves_the_cursor() {
+        assert_eq!(escaped("é\x1b[2J\n"), "é\\u{1b}[2J\\n");
+    }
+}
