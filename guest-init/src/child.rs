@@ -11,9 +11,9 @@ use rustix::io::Errno;
 use rustix::process::{Pid, ioctl_tiocsctty, setsid};
 use rustix::thread::{Gid, Uid, set_thread_gid, set_thread_groups, set_thread_uid};
 
-use crate::exec;
 use crate::pipes::TheirEnds;
 use crate::users::Identity;
+use crate::{exec, signals};
 
 /// Where an error number ends in the code that a failed child sends, and the step begins.
 const STEP_SHIFT: u32 = 16;
@@ -128,6 +128,7 @@ impl Child {
     }
 
     fn prepare(&self) -> Result<(), io::Error> {
+        signals::unblock_all();
         if self.terminal {
             setsid().map_err(|error| Step::Session.error(error))?;
             ioctl_tiocsctty(rustix::stdio::stdin()).map_err(|error| Step::Terminal.error(error))?;

@@ -1,13 +1,15 @@
 //! The disk with the root file system.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use guest_init::spec::RootDisk;
 use rustix::mount::MountAttrFlags;
 
-use crate::devices::DeviceEvents;
+use crate::devices;
 use crate::failure::{Context, Failure};
 use crate::mount::FileSystem;
 
@@ -15,14 +17,13 @@ use crate::mount::FileSystem;
 const CLASS: &str = "/sys/block";
 
 /// Waits for the root disk and mounts it, attached to no place yet.
-pub(crate) fn mount(
-    root: &RootDisk,
-    events: &DeviceEvents,
-) -> Result<std::os::fd::OwnedFd, Failure> {
+pub(crate) fn mount(root: &RootDisk) -> Result<OwnedFd, Failure> {
     let serial = String::from_utf8_lossy(&root.serial);
-    let disk = events
-        .until(|| Ok(choose(&virtio_disks(), root)))?
-        .ok_or_else(|| Failure::setup(format!("No virtio disk has the serial number {serial}")))?;
+    let disk =
+        devices::wait_for(|| choose(&virtio_disks(), |disk| has_serial(disk, &root.serial)))?
+            .ok_or_else(|| {
+                Failure::setup(format!("No virtio disk has the serial number {serial}"))
+            })?;
     let device = format!("/dev/{}", disk.to_string_lossy());
     let kind = std::str::from_utf8(&root.file_system)
         .context(|| "File system of the root disk".to_owned())?;
@@ -37,14 +38,11 @@ pub(crate) fn mount(
     }
 }
 
-/// The only disk there is, or the one with the serial number.
-fn choose(disks: &[OsString], root: &RootDisk) -> Option<OsString> {
+/// The only disk there is, or the one that is wanted.
+fn choose(disks: &[OsString], is_wanted: impl Fn(&OsStr) -> bool) -> Option<OsString> {
     match disks {
         [only] => Some(only.clone()),
-        several => several
-            .iter()
-            .find(|disk| has_serial(disk, &root.serial))
-            .cloned(),
+        several => several.iter().find(|disk| is_wanted(disk)).cloned(),
     }
 }
 
@@ -59,7 +57,21 @@ fn virtio_disks() -> Vec<OsString> {
         .collect()
 }
 
-fn has_serial(disk: &OsString, wanted: &[u8]) -> bool {
-    let path = std::path::Path::new(CLASS).join(disk).join("serial");
+fn has_serial(disk: &OsStr, wanted: &[u8]) -> bool {
+    let path = Path::new(CLASS).join(disk).join("serial");
     fs::read(path).is_ok_and(|serial| serial.trim_ascii_end() == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_disk_is_taken_whatever_it_says_and_of_several_the_wanted_one() {
+        let disks = ["vda", "vdb"].map(OsString::from);
+        assert_eq!(choose(&disks[..1], |_| false), Some("vda".into()));
+        assert_eq!(choose(&disks, |disk| disk == "vdb"), Some("vdb".into()));
+        assert_eq!(choose(&disks, |_| false), None);
+        assert_eq!(choose(&[], |_| true), None);
+    }
 }

@@ -6,9 +6,11 @@ use std::panic;
 
 /// Writes one line to the kernel's log, as an error so that `quiet` does not hide it.
 pub(crate) fn log(message: &str) {
-    // Nothing is left to tell when even this fails.
-    if let Ok(mut kmsg) = OpenOptions::new().write(true).open("/dev/kmsg") {
-        let _ = kmsg.write_all(format!("<3>guest-init: {message}\n").as_bytes());
+    match OpenOptions::new().write(true).open("/dev/kmsg") {
+        // Nothing is left to tell when even this fails.
+        Ok(mut kmsg) => drop(kmsg.write_all(format!("<3>guest-init: {message}\n").as_bytes())),
+        // Before /dev is mounted there is only the console that the kernel opened.
+        Err(_) => eprintln!("guest-init: {message}"),
     }
 }
 

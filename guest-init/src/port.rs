@@ -7,7 +7,7 @@ use std::rc::Rc;
 use guest_init::ports::{CONTROL, STDERR, STDIO};
 use rustix::fs::{Mode, OFlags};
 
-use crate::devices::DeviceEvents;
+use crate::devices;
 use crate::failure::{Context, Failure};
 
 /// Where the kernel lists the ports.
@@ -26,18 +26,17 @@ pub(crate) struct Ports {
 
 impl Ports {
     /// Opens all ports, waiting for those that the kernel has not found yet.
-    pub(crate) fn open(events: &DeviceEvents) -> Result<Self, Failure> {
+    pub(crate) fn open() -> Result<Self, Failure> {
         Ok(Self {
-            control: open(CONTROL, events)?,
-            stdio: open(STDIO, events)?,
-            stderr: open(STDERR, events)?,
+            control: open(CONTROL)?,
+            stdio: open(STDIO)?,
+            stderr: open(STDERR)?,
         })
     }
 }
 
-fn open(name: &str, events: &DeviceEvents) -> Result<Rc<OwnedFd>, Failure> {
-    let device = events
-        .until(|| Ok(find(name)))?
+fn open(name: &str) -> Result<Rc<OwnedFd>, Failure> {
+    let device = devices::wait_for(|| find(name))?
         .ok_or_else(|| Failure::setup(format!("No virtio-console port is named {name}")))?;
     let path = format!("/dev/{device}");
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;

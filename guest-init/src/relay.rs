@@ -173,3 +173,6 @@ impl Relay {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use guest_init::spec::RunSpec;
-use rustix::fs::{CWD, FileType, Mode, makedev, mkdirat, mknodat, symlinkat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, mkdirat, mknodat, openat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, mount_move};
 
@@ -51,11 +51,12 @@ pub(crate) fn assemble(root: OwnedFd, spec: &RunSpec) -> Result<OwnedFd, Failure
         FileSystem::new("proc").attributes(restricted),
     )?;
     let read_only = restricted | MountAttrFlags::MOUNT_ATTR_RDONLY;
-    mount_on(
+    let sys = mount_on(
         root.as_fd(),
         "sys",
         FileSystem::new("sysfs").attributes(read_only),
     )?;
+    control_groups(sys.as_fd(), read_only)?;
     device_folder(root.as_fd(), restricted)?;
     Ok(root)
 }
@@ -118,4 +119,16 @@ fn device_folder(root: BorrowedFd<'_>, restricted: MountAttrFlags) -> Result<(),
         attach_at(file_system.mount()?, dev.as_fd(), name)?;
     }
     Ok(())
+}
+
+/// /sys/fs/cgroup, where the kernel has control groups.
+fn control_groups(sys: BorrowedFd<'_>, attributes: MountAttrFlags) -> Result<(), Failure> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let target = match openat(sys, "fs/cgroup", flags, Mode::empty()) {
+        Ok(target) => target,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error).context(|| "Open /sys/fs/cgroup".to_owned()),
+    };
+    let mount = FileSystem::new("cgroup2").attributes(attributes).mount()?;
+    attach(mount.as_fd(), target.as_fd()).context(|| "Mount on /sys/fs/cgroup".to_owned())
 }

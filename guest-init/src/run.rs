@@ -1,5 +1,6 @@
 //! The run, from the first mount to the last message.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use guest_init::control::{GuestMessage, failed};
@@ -7,7 +8,6 @@ use guest_init::spec::{PATH, RunSpec};
 
 use crate::command::{self, Started};
 use crate::control_port::ControlPort;
-use crate::devices::DeviceEvents;
 use crate::failure::{Context, Failure};
 use crate::port::Ports;
 use crate::supervisor::Supervisor;
@@ -19,14 +19,13 @@ use crate::{clock, disk, early, kmsg, loopback, modules, rootfs, signals};
 /// If the host cannot be told what is wrong, because there is no way to it.
 pub(crate) fn run(started: Duration) -> Result<(), Failure> {
     early::mount()?;
-    let events = DeviceEvents::listen()?;
-    let prepared = modules::load().and_then(|()| prepare(&events));
+    let prepared = modules::load().and_then(|()| prepare());
     if let Err(failure) = &prepared {
         kmsg::log(&failure.message);
     }
-    let ports = Ports::open(&events)?;
+    let ports = Ports::open()?;
     let signals = signals::child_signals()?;
-    let control = ControlPort::new(std::rc::Rc::clone(&ports.control));
+    let control = ControlPort::new(Rc::clone(&ports.control));
     let mut supervisor = Supervisor::new(control, signals, &ports)?;
     let outcome = prepared.and_then(|spec| {
         supervisor.tell(&GuestMessage::Ready {
@@ -36,7 +35,7 @@ pub(crate) fn run(started: Duration) -> Result<(), Failure> {
         supervisor.tell(&GuestMessage::Started {
             command_started_us: clock::microseconds(clock::since_boot()),
         });
-        supervisor.serve(command, &ports, spec.terminal.is_some())
+        supervisor.serve(command, &ports, &spec)
     });
     if let Err(failure) = outcome {
         supervisor.end_with(&failed(failure.kind, failure.message));
@@ -45,11 +44,11 @@ pub(crate) fn run(started: Duration) -> Result<(), Failure> {
 }
 
 /// Everything that does not need the host.
-fn prepare(events: &DeviceEvents) -> Result<RunSpec, Failure> {
+fn prepare() -> Result<RunSpec, Failure> {
     let bytes = std::fs::read(PATH).context(|| format!("Read {PATH} in the initramfs"))?;
     let spec = RunSpec::decode(&bytes).context(|| format!("Decode {PATH} in the initramfs"))?;
     clock::correct(spec.wall_clock_ns)?;
-    let root = disk::mount(&spec.root, events)?;
+    let root = disk::mount(&spec.root)?;
     rootfs::assemble(root, &spec)?;
     rustix::system::sethostname(&spec.hostname).context(|| "Set the host name".to_owned())?;
     if let Err(failure) = loopback::up() {

@@ -34,10 +34,23 @@ fn open() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
-/// Reaps every process that has ended. Returns how `command` did, if it was among them.
+/// Blocks no signal: what a new program expects, which inherits this.
+pub(crate) fn unblock_all() {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset makes `set` a valid set, and sigprocmask reads it.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), ptr::null_mut());
+    }
+}
+
+/// Reaps every process that has ended since the last time. Returns how `command` did, if it was among
+/// them.
 pub(crate) fn reap(signals: &OwnedFd, command: Option<Pid>) -> Option<ExitStatus> {
     let mut pending = [0; size_of::<libc::signalfd_siginfo>()];
-    while matches!(rustix::io::read(signals, &mut pending), Ok(length) if length > 0) {}
+    if rustix::io::read(signals, &mut pending).is_err() {
+        return None;
+    }
     let mut ended = None;
     loop {
         match wait(WaitOptions::NOHANG) {

@@ -34,7 +34,7 @@ pub struct RunSpec {
     /// The command gets a pseudo-terminal of this size as its controlling terminal.
     pub terminal: Option<TerminalSize>,
     /// The command gets a standard input from the host; without, it reads /dev/null
-    /// (with a terminal, whatever the host sends is dropped).
+    /// (with a terminal, nothing that the host sends arrives).
     pub stdin: bool,
     /// Resource limits of the command.
     pub rlimits: Vec<Rlimit>,

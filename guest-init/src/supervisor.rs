@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use guest_init::control::{ExitStatus, GuestMessage, HostMessage, OutputStream};
+use guest_init::spec::RunSpec;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
@@ -18,7 +19,8 @@ use crate::port::Ports;
 use crate::relay::Relay;
 use crate::{clock, signals};
 
-/// How long the host has to stop the machine once it was told the end, if it did not take notice.
+/// How long the host has to take the last message. Once it has, it decides when the machine stops:
+/// output may still be on its way to it, and is lost with the machine.
 const LINGER: Duration = Duration::from_secs(5);
 /// What is taken of a terminal after its command ended: more than the kernel holds of one.
 const TERMINAL_TAIL: u64 = 256 << 10;
@@ -68,13 +70,14 @@ impl Supervisor {
         &mut self,
         started: Started,
         ports: &Ports,
-        terminal: bool,
+        spec: &RunSpec,
     ) -> Result<(), Failure> {
         let ends = started.ends;
         self.watch(&ports.stdio)?;
         self.watch(&ends.stdout)?;
+        let terminal = spec.terminal.is_some();
         self.terminal = terminal.then(|| Rc::clone(&ends.stdout));
-        if let Some(stdin) = ends.stdin {
+        if let Some(stdin) = ends.stdin.filter(|_| spec.stdin) {
             if !terminal {
                 self.watch(&stdin)?;
             }
