@@ -33,13 +33,14 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let started = clock::since_boot();
-    kmsg::report_panics();
     if std::process::id() != 1 {
         eprintln!(
             "guest-init is the first process of a terrarium guest and does nothing elsewhere"
         );
         return ExitCode::FAILURE;
     }
+    // Not before: what follows a panic is the end of the machine.
+    kmsg::report_panics();
     if let Err(failure) = run::run(started) {
         kmsg::log(&failure.message);
     }

@@ -50,7 +50,8 @@ fn prepare() -> Result<RunSpec, Failure> {
     clock::correct(spec.wall_clock_ns)?;
     let root = disk::mount(&spec.root)?;
     rootfs::assemble(root, &spec)?;
-    rustix::system::sethostname(&spec.hostname).context(|| "Set the host name".to_owned())?;
+    rustix::system::sethostname(&spec.hostname)
+        .context(|| format!("Set the host name {}", spec.hostname.escape_ascii()))?;
     if let Err(failure) = loopback::up() {
         // A kernel without a network still runs commands.
         kmsg::log(&failure.message);
