@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::boot::{self, BootOptions};
 use crate::drivers::{DRIVERS, Need};
 use crate::error::io_error;
-use crate::modules::Choice;
+use crate::modules::{Choice, without_signature};
 use crate::{Arch, Driver, Error, KernelConfig, initramfs};
 
 /// Names in a kernel's folder.
@@ -34,7 +34,7 @@ const UNFINISHED: &str = ".initramfs-";
 
 /// Part of every cached initramfs' name: changes when [`initramfs::build`] builds another archive
 /// from the same parts.
-const INITRAMFS_FORMAT: u8 = 1;
+const INITRAMFS_FORMAT: u8 = 2;
 
 /// What the store knows of a kernel beside its files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -236,7 +236,10 @@ impl Kernel {
         let mut modules = Vec::with_capacity(names.len());
         for name in names {
             let path = self.dir.join(MODULES).join(format!("{name}.ko"));
-            let contents = fs::read(&path).map_err(io_error("read", &path))?;
+            let mut contents = fs::read(&path).map_err(io_error("read", &path))?;
+            if !self.config.is_built_in("CONFIG_MODULE_SIG_FORCE") {
+                contents.truncate(without_signature(&contents).len());
+            }
             modules.push((name, contents));
         }
         let archive = initramfs::build(guest_init, &modules);

@@ -6,11 +6,13 @@
 
 mod choice;
 mod modinfo;
+mod signature;
 
 use std::collections::BTreeMap;
 
 pub(crate) use choice::{Choice, choose};
 use modinfo::ModInfo;
+pub(crate) use signature::without_signature;
 
 use crate::FormatError;
 use crate::compression::{inflating, read_bounded};
