@@ -5,7 +5,8 @@
 #   TERRARIUM_TEST_GUEST_INIT  guest-init as it is embedded in the command
 #   TERRARIUM_TEST_STANDIN     OCI layout of localhost/python:2.7.18-standin
 #   TERRARIUM_TEST_PYTHON      OCI layout of the official python:3.12-alpine, as localhost/python:3.12-alpine
-#   TERRARIUM_TEST_HOME        a store of terrarium with that kernel, both images and their disks
+#   TERRARIUM_TEST_HOME        a store of terrarium with that kernel, both images and their disks; also
+#                              TERRARIUM_HOME, so that no test comes near the user's own
 #   TERRARIUM_TEST_BACKEND     for the whole-program tests: the backend, `kvm` or `qemu`
 #   TERRARIUM_TEST_KVM         set where KVM is known to be usable, so that a test may not skip it
 #
@@ -61,7 +62,7 @@ test_files() {
 
 # The store, filled by the command as it is now; made anew when the files or the sources change.
 test_home() {
-	export TERRARIUM_TEST_HOME=$lab/home TERRARIUM_TEST_GUEST_INIT
+	export TERRARIUM_TEST_HOME=$lab/home TERRARIUM_HOME=$lab/home TERRARIUM_TEST_GUEST_INIT
 	TERRARIUM_TEST_GUEST_INIT=$(find "$root"/target/release/build/terrarium-*/out/guest-init \
 		-path '*/guest/guest-init' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2-)
 	local inputs stamp=$lab/home.inputs
@@ -70,12 +71,12 @@ test_home() {
 	[[ ! -d $TERRARIUM_TEST_HOME || $(cat "$stamp" 2>/dev/null) != "$inputs" ]] || return 0
 	say "filling the store for the tests"
 	rm -rf "$TERRARIUM_TEST_HOME"
-	local as_test=(env "TERRARIUM_HOME=$TERRARIUM_TEST_HOME" "$terrarium") image
-	"${as_test[@]}" kernel import --deb "$TERRARIUM_TEST_KERNEL_DEB" >&2
-	"${as_test[@]}" load --quiet "$TERRARIUM_TEST_STANDIN" >&2
-	"${as_test[@]}" load --quiet "$TERRARIUM_TEST_PYTHON" >&2
+	local image
+	"$terrarium" kernel import --deb "$TERRARIUM_TEST_KERNEL_DEB" >&2
+	"$terrarium" load --quiet "$TERRARIUM_TEST_STANDIN" >&2
+	"$terrarium" load --quiet "$TERRARIUM_TEST_PYTHON" >&2
 	for image in localhost/python:2.7.18-standin localhost/python:3.12-alpine; do
-		"${as_test[@]}" disk --quiet --pull never "$image" >&2
+		"$terrarium" disk --quiet --pull never "$image" >&2
 	done
 	echo "$inputs" >"$stamp"
 }
