@@ -14,6 +14,7 @@ mod doctor;
 mod exit_codes;
 mod options;
 mod refusals;
+mod registry;
 mod streams;
 mod support;
 mod terminal;

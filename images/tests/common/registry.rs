@@ -10,8 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::run;
-
 /// A running registry, stopped when dropped.
 pub(crate) struct Registry {
     child: Child,
@@ -57,7 +55,7 @@ impl Registry {
 
     /// Copies an image of an OCI layout into the registry.
     pub(crate) fn push(&self, layout: &Path, name: &str, target: &str) {
-        run(Command::new("skopeo")
+        let status = Command::new("skopeo")
             .args([
                 "copy",
                 "--quiet",
@@ -66,7 +64,10 @@ impl Registry {
                 "--dest-tls-verify=false",
             ])
             .arg(format!("oci:{}:{name}", layout.display()))
-            .arg(format!("docker://{}/{target}", self.host())));
+            .arg(format!("docker://{}/{target}", self.host()))
+            .status()
+            .expect("skopeo must be installed");
+        assert!(status.success(), "skopeo cannot push {target}");
     }
 }
 

@@ -1,7 +1,10 @@
 //! What the tests are given, by environment variables that `scripts/test` sets, and how they use it.
 
 pub mod layout;
+pub mod proxy;
 pub mod pty;
+#[path = "../../../images/tests/common/registry.rs"]
+pub mod registry;
 
 use std::env;
 use std::ffi::OsStr;
