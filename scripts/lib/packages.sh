@@ -14,5 +14,5 @@ need() {
 	local as_root=(env DEBIAN_FRONTEND=noninteractive)
 	((EUID == 0)) || as_root=(sudo "${as_root[@]}")
 	"${as_root[@]}" apt-get update -qq >&2
-	"${as_root[@]}" apt-get install -qq --yes --no-install-recommends --no-remove "${missing[@]}" >&2
+	"${as_root[@]}" apt-get install -qq --yes --no-install-recommends "${missing[@]}" >&2
 }
