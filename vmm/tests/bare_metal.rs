@@ -175,6 +175,7 @@ fn what_cannot_start_says_why() {
         message(config)
     };
     assert!(with(|c| c.vcpus = 0).contains("vCPU"));
+    assert!(with(|c| c.vcpus = 255).contains("255 vCPUs"));
     assert!(with(|c| c.memory = 0).contains("memory"));
     assert!(with(|c| c.memory = 4097).contains("memory"));
     assert!(with(|c| c.memory = 1 << 20).contains("1 MiB"));

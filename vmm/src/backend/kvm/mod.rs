@@ -33,11 +33,11 @@ impl Backend for Kvm {
     }
 
     fn start(&self, mut config: VmConfig) -> Result<Box<dyn Machine>, StartError> {
-        check(&config)?;
         let kvm = self_test::open().map_err(|error| StartError::Host {
             what: "Cannot use KVM".into(),
             source: io::Error::other(error),
         })?;
+        check(&config, &kvm)?;
         let devices = devices(&mut config)?;
         let slots: Vec<_> = (0..devices.len())
             .map(|index| arch::mmio_slot(index).ok_or_else(too_many_devices))
@@ -85,17 +85,24 @@ impl Backend for Kvm {
     }
 }
 
-fn check(config: &VmConfig) -> Result<(), StartError> {
+fn check(config: &VmConfig, kvm: &kvm_ioctls::Kvm) -> Result<(), StartError> {
+    let most = usize::from(arch::MAX_VCPUS).min(kvm.get_max_vcpus());
     let message = if config.vcpus == 0 {
-        "A machine needs a vCPU"
-    } else if config.vcpus > arch::MAX_VCPUS {
-        "So many vCPUs are not possible"
+        "A machine needs a vCPU".to_owned()
+    } else if usize::from(config.vcpus) > most {
+        format!(
+            "{} vCPUs are more than the {most} possible here",
+            config.vcpus
+        )
     } else if config.memory == 0 || !config.memory.is_multiple_of(4096) {
-        "A machine needs memory, a whole number of pages"
+        format!(
+            "{} bytes of memory are not a number of pages",
+            config.memory
+        )
     } else {
         return Ok(());
     };
-    Err(StartError::Config(message.into()))
+    Err(StartError::Config(message))
 }
 
 /// The devices, disks first, so that the guest names them in this order.
