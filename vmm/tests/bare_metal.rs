@@ -72,6 +72,19 @@ fn a_triple_fault_ends_the_machine() {
 }
 
 #[test]
+fn an_instruction_that_kvm_gives_up_on_is_explained() {
+    // int3, without a handler: a triple fault, but for a KVM that emulates the guest's kernel.
+    let Some((mut machine, _output)) = run(1, &[&[0xcc]]) else {
+        return;
+    };
+    match wait(&mut *machine, LONG) {
+        Some(VmExit::Guest) => {}
+        Some(VmExit::Broken(message)) => assert!(message.contains("rip 0x100000"), "{message}"),
+        None => panic!("it still runs"),
+    }
+}
+
+#[test]
 fn any_port_may_be_written_and_read() {
     ends(
         &[
