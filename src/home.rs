@@ -51,6 +51,11 @@ impl Home {
         self.0.join("images")
     }
 
+    /// What the user says about registries.
+    pub fn registries(&self) -> PathBuf {
+        self.0.join("registries.json")
+    }
+
     /// Disks made of images.
     pub fn disks(&self) -> PathBuf {
         self.0.join("disks")

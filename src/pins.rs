@@ -1,10 +1,13 @@
 //! `--lock` and `--no-pin`: which digest a name must stand for.
 
+use std::env;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use images::{Image, LockFile, PullOptions, Reference};
+use images::{Image, LockFile, PullOptions, Reference, RegistryConfig};
+
+use crate::home::Home;
 
 /// Options of every command that may fetch an image.
 #[derive(Args, Debug, Default)]
@@ -28,6 +31,8 @@ impl PinOptions {
         Ok(PullOptions {
             pinned: !self.no_pin,
             locked,
+            registries: RegistryConfig::read(&Home::open()?.registries())?,
+            docker_config: docker_config(),
         })
     }
 
@@ -52,4 +57,13 @@ impl PinOptions {
         }
         Ok(())
     }
+}
+
+/// Where `docker login` keeps credentials.
+fn docker_config() -> Option<PathBuf> {
+    let folder = match env::var_os("DOCKER_CONFIG") {
+        Some(folder) => PathBuf::from(folder),
+        None => PathBuf::from(env::var_os("HOME")?).join(".docker"),
+    };
+    Some(folder.join("config.json"))
 }

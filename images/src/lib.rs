@@ -41,5 +41,6 @@ pub use platform::Platform;
 pub use progress::{Event, Progress};
 pub use pull::PullOptions;
 pub use reference::Reference;
+pub use registry::RegistryConfig;
 pub use rootfs::Limits;
 pub use store::{Listed, Pruned, Store};

@@ -2,6 +2,7 @@
 
 use std::{
     io::Read,
+    path::PathBuf,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -14,7 +15,7 @@ use crate::{
     config::ConfigDocument,
     manifest::{DescribedPlatform, Descriptor, Document, MAX_MANIFEST, Manifest},
     pins,
-    registry::{Registry, Repository},
+    registry::{self, RegistryConfig, Repository},
     store::{BlobWriter, Entry, Ingest, check_digest, check_size},
 };
 
@@ -28,6 +29,10 @@ pub struct PullOptions {
     pub pinned: bool,
     /// Refuse a name that stands for something else than this digest.
     pub locked: Option<Digest>,
+    /// Mirrors, plain HTTP and certificates.
+    pub registries: RegistryConfig,
+    /// Docker's `config.json`, for credentials.
+    pub docker_config: Option<PathBuf>,
 }
 
 impl Default for PullOptions {
@@ -35,6 +40,8 @@ impl Default for PullOptions {
         Self {
             pinned: true,
             locked: None,
+            registries: RegistryConfig::default(),
+            docker_config: None,
         }
     }
 }
@@ -54,12 +61,33 @@ impl Store {
         options: &PullOptions,
         progress: &dyn Progress,
     ) -> Result<Image, Error> {
-        let registry = Registry::new(progress);
-        let repository = registry.repository(reference)?;
         let _keep = self.keep_blobs()?;
+        let docker_config = options.docker_config.as_ref();
+        let (origin, mirrors) =
+            registry::repositories(reference, &options.registries, docker_config, progress)?;
+        for mirror in mirrors {
+            match self.pull_from(&mirror, reference, platform, options, progress) {
+                Ok(image) => return Ok(image),
+                Err(error) => progress.event(Event::Retry {
+                    reason: &error.to_string(),
+                    seconds: 0,
+                }),
+            }
+        }
+        self.pull_from(&origin, reference, platform, options, progress)
+    }
+
+    fn pull_from(
+        &self,
+        repository: &Repository<'_>,
+        reference: &Reference,
+        platform: &Platform,
+        options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<Image, Error> {
         let (source, descriptor, manifest) =
-            self.resolve(&repository, reference, platform, options)?;
-        self.fetch_layers(&repository, &manifest.layers, progress)?;
+            self.resolve(repository, reference, platform, options)?;
+        self.fetch_layers(repository, &manifest.layers, progress)?;
         self.name(Entry {
             name: reference.canonical(),
             requested: platform.clone(),

@@ -1,11 +1,15 @@
-//! Logging in to a registry: anonymous tokens (distribution specification, "Token Authentication").
+//! Logging in to a registry: basic authentication, and tokens for a user or for nobody (distribution
+//! specification, "Token Authentication").
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
 use serde::Deserialize;
 use ureq::Agent;
 
-use super::read_limited;
+use super::{credentials::Credentials, read_limited};
 use crate::{Error, Reference};
 
 /// The longest token answer, in bytes.
@@ -16,13 +20,17 @@ pub(super) struct Authorizer {
     registry: String,
     reference: String,
     scope: String,
+    docker_config: Option<PathBuf>,
     header: Mutex<Option<String>>,
 }
 
 impl Authorizer {
-    pub(super) fn new(reference: &Reference) -> Self {
+    /// For fetching `reference` from the registry `host`, with the credentials that docker's
+    /// configuration has for it.
+    pub(super) fn new(reference: &Reference, host: &str, docker_config: Option<&PathBuf>) -> Self {
         Self {
-            registry: reference.domain().to_owned(),
+            registry: host.to_owned(),
+            docker_config: docker_config.cloned(),
             reference: reference.to_string(),
             scope: format!("repository:{}:pull", reference.path()),
             header: Mutex::default(),
@@ -39,19 +47,34 @@ impl Authorizer {
 
     /// Does what a 401 answer's challenges ask for.
     pub(super) fn answer(&self, agent: &Agent, challenges: &[String]) -> Result<(), Error> {
-        let bearer = challenges
+        let challenges: Vec<Challenge> = challenges
             .iter()
-            .find_map(|challenge| Challenge::parse(challenge).filter(|c| c.scheme == "bearer"));
-        let Some(challenge) = bearer else {
+            .filter_map(|text| Challenge::parse(text))
+            .collect();
+        let find = |scheme| challenges.iter().find(|c| c.scheme == scheme);
+        let credentials = match &self.docker_config {
+            Some(path) => Credentials::find(path, &self.registry)?,
+            None => None,
+        };
+        let header = if let Some(challenge) = find("bearer") {
+            let token = self.token(agent, challenge, credentials.as_ref())?;
+            format!("Bearer {token}")
+        } else if find("basic").is_some() {
+            let basic = credentials.and_then(|credentials| credentials.basic());
+            basic.ok_or_else(|| self.refused())?
+        } else {
             return Err(self.refused());
         };
-        let token = self.token(agent, &challenge)?;
-        *self.header.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(format!("Bearer {token}"));
+        *self.header.lock().unwrap_or_else(PoisonError::into_inner) = Some(header);
         Ok(())
     }
 
-    fn token(&self, agent: &Agent, challenge: &Challenge) -> Result<String, Error> {
+    fn token(
+        &self,
+        agent: &Agent,
+        challenge: &Challenge,
+        credentials: Option<&Credentials>,
+    ) -> Result<String, Error> {
         #[derive(Deserialize)]
         struct Answer {
             token: Option<String>,
@@ -62,11 +85,26 @@ impl Authorizer {
             url: realm.to_owned(),
             reason,
         };
-        let mut request = agent.get(realm).query("scope", &self.scope);
-        if let Some(service) = challenge.parameter("service") {
-            request = request.query("service", service);
-        }
-        let response = request.call().map_err(|source| Error::Transport {
+        let service = challenge.parameter("service").unwrap_or_default();
+        let sent = if let Some(Credentials::IdentityToken(token)) = credentials {
+            agent.post(realm).send_form([
+                ("grant_type", "refresh_token"),
+                ("client_id", "terrarium"),
+                ("service", service),
+                ("scope", &self.scope),
+                ("refresh_token", token),
+            ])
+        } else {
+            let mut request = agent.get(realm).query("scope", &self.scope);
+            if !service.is_empty() {
+                request = request.query("service", service);
+            }
+            if let Some(basic) = credentials.and_then(Credentials::basic) {
+                request = request.header("authorization", basic);
+            }
+            request.call()
+        };
+        let response = sent.map_err(|source| Error::Transport {
             url: realm.to_owned(),
             source: Box::new(source),
         })?;

@@ -1,16 +1,24 @@
 //! A client for registries that speak the OCI distribution specification (docker's Registry v2).
 
 mod auth;
+mod config;
+mod credentials;
 mod request;
 mod retry;
 
-use std::{io::Read, time::Duration};
+use std::{fs, io::Read, path::PathBuf, time::Duration};
 
-use ureq::{Agent, http::Response};
+use ureq::{
+    Agent,
+    http::Response,
+    tls::{PemItem, RootCerts, TlsConfig, parse_pem},
+};
 
 use self::auth::Authorizer;
+pub use self::config::RegistryConfig;
 use crate::{
     Error, Progress, Reference,
+    error::FileContext,
     manifest::{
         DOCKER_LIST, DOCKER_MANIFEST, Descriptor, MAX_CONFIG, MAX_MANIFEST, OCI_INDEX, OCI_MANIFEST,
     },
@@ -20,15 +28,10 @@ use crate::{
 /// Where docker.io's registry really is.
 const DOCKER_HUB: &str = "registry-1.docker.io";
 
-/// Speaks to registries.
-pub(crate) struct Registry<'a> {
+/// One repository of a registry, or of a mirror of it.
+pub(crate) struct Repository<'a> {
     agent: Agent,
     progress: &'a dyn Progress,
-}
-
-/// One repository of a registry.
-pub(crate) struct Repository<'a> {
-    registry: &'a Registry<'a>,
     /// Scheme and host.
     base: String,
     reference: &'a Reference,
@@ -59,35 +62,63 @@ impl BlobAnswer {
     }
 }
 
-impl<'a> Registry<'a> {
-    pub(crate) fn new(progress: &'a dyn Progress) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .user_agent(concat!("terrarium/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(Duration::from_secs(20)))
-            .timeout_recv_response(Some(Duration::from_secs(60)))
-            .timeout_per_read(Some(Duration::from_secs(30)))
-            .build();
-        Self {
-            agent: config.into(),
-            progress,
-        }
-    }
-
-    /// The repository of `reference`.
-    pub(crate) fn repository(&'a self, reference: &'a Reference) -> Result<Repository<'a>, Error> {
-        let host = match reference.domain() {
+/// Where a repository can be fetched from: the registry itself, and its mirrors, which come first.
+pub(crate) fn repositories<'a>(
+    reference: &'a Reference,
+    config: &RegistryConfig,
+    docker_config: Option<&PathBuf>,
+    progress: &'a dyn Progress,
+) -> Result<(Repository<'a>, Vec<Repository<'a>>), Error> {
+    let repository = |host: &str| {
+        let settings = config.settings(host);
+        let plain_http = settings.plain_http || is_loopback(host);
+        let scheme = if plain_http { "http" } else { "https" };
+        let address = match host {
             "docker.io" => DOCKER_HUB,
             host => host,
         };
-        let scheme = if is_loopback(host) { "http" } else { "https" };
         Ok(Repository {
-            registry: self,
-            base: format!("{scheme}://{host}"),
+            agent: agent(plain_http, settings.ca_file.as_ref())?,
+            progress,
+            base: format!("{scheme}://{address}"),
             reference,
-            authorizer: Authorizer::new(reference),
+            authorizer: Authorizer::new(reference, host, docker_config),
         })
+    };
+    let mirrors = config.settings(reference.domain()).mirrors;
+    let mirrors: Result<_, Error> = mirrors.iter().map(|host| repository(host)).collect();
+    Ok((repository(reference.domain())?, mirrors?))
+}
+
+/// An HTTP client. It takes its proxy from the environment, as all clients do.
+fn agent(plain_http: bool, ca_file: Option<&PathBuf>) -> Result<Agent, Error> {
+    let mut tls = TlsConfig::builder();
+    if let Some(path) = ca_file {
+        let pem = fs::read(path).context("read", path)?;
+        let certificates: Vec<_> = parse_pem(&pem)
+            .filter_map(|item| match item {
+                Ok(PemItem::Certificate(certificate)) => Some(certificate),
+                _ => None,
+            })
+            .collect();
+        if certificates.is_empty() {
+            return Err(Error::Document {
+                what: path.display().to_string(),
+                reason: "it holds no certificate in PEM form".to_owned(),
+            });
+        }
+        tls = tls.root_certs(RootCerts::new_with_certs(&certificates));
     }
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .https_only(!plain_http)
+        .tls_config(tls.build())
+        .user_agent(concat!("terrarium/", env!("CARGO_PKG_VERSION")))
+        .timeout_connect(Some(Duration::from_secs(20)))
+        .timeout_recv_response(Some(Duration::from_secs(60)))
+        .timeout_per_read(Some(Duration::from_secs(30)))
+        .build();
+    Ok(config.into())
 }
 
 impl Repository<'_> {

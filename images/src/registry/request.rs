@@ -22,12 +22,12 @@ impl Repository<'_> {
             .filter_map(|value| value.to_str().ok().map(str::to_owned))
             .collect();
         drop(response);
-        self.authorizer.answer(&self.registry.agent, &challenges)?;
+        self.authorizer.answer(&self.agent, &challenges)?;
         self.checked(url, self.send(url, headers)?)
     }
 
     fn send(&self, url: &str, headers: &[(&str, &str)]) -> Result<Response<Body>, Error> {
-        let mut request = self.registry.agent.get(url);
+        let mut request = self.agent.get(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -31,7 +31,7 @@ impl Repository<'_> {
             if pause > LONGEST_WAIT {
                 return Err(error);
             }
-            self.registry.progress.event(Event::Retry {
+            self.progress.event(Event::Retry {
                 reason: &error.to_string(),
                 seconds: pause.as_secs(),
             });

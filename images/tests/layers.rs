@@ -1,0 +1,290 @@
+//! Layers that are odd, damaged or hostile, one by one. What a stack of layers merges to is the matter
+//! of the differential test.
+
+#![allow(clippy::unwrap_used, reason = "failures of helpers fail the test")]
+
+mod common;
+
+use std::{error::Error as _, fs, path::Path, process::Command};
+
+use common::{
+    archive::archive,
+    layout::{GZIP_LAYER, Layout, gzip},
+    mount, run,
+};
+use images::{Digest, Disk, DiskCache, Error, Limits, Store};
+use proptest::{prelude::*, sample::Index};
+
+/// Builds a disk of layers as they are, with the diff_ids given; a failure must leave nothing.
+fn build_with(work: &Path, layers: &[(Vec<u8>, Digest)], limits: Limits) -> Result<Disk, Error> {
+    let folder = work.join("layout");
+    let mut layout = Layout::new(&folder);
+    let described: Vec<_> = layers
+        .iter()
+        .map(|(blob, _)| layout.blob(GZIP_LAYER, blob))
+        .collect();
+    let diff_ids: Vec<_> = layers
+        .iter()
+        .map(|(_, diff_id)| diff_id.to_string())
+        .collect();
+    let image = layout.manifest("amd64", &described, &diff_ids);
+    layout.name(image, "x");
+    let store = Store::open(&work.join("images")).unwrap();
+    let image = store.load(&folder, &()).unwrap().remove(0);
+    let disks = DiskCache::open(&work.join("disks"))
+        .unwrap()
+        .with_limits(limits);
+    let built = disks.disk(&store, &image, &());
+    if built.is_err() {
+        assert_eq!(fs::read_dir(work.join("disks")).unwrap().count(), 0);
+    }
+    built
+}
+
+fn build(work: &Path, archive: &[u8]) -> Result<Disk, Error> {
+    let layer = (gzip(archive), Digest::of(archive));
+    build_with(work, &[layer], Limits::default())
+}
+
+/// The chain of messages.
+fn messages(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+#[test]
+fn the_tail_of_an_archive_counts() {
+    let mut bytes = archive(&[("a", b"1")]);
+    bytes.extend_from_slice(&[7; 100_000]);
+    let work = tempfile::tempdir().unwrap();
+    mount::check(build(work.path(), &bytes).unwrap().path());
+}
+
+#[test]
+fn damage_is_told_and_leaves_nothing() {
+    let bytes = archive(&[("a", &[1; 100_000]), ("b", b"2")]);
+    let right = Digest::of(&bytes);
+    let packed = gzip(&bytes);
+    let mut flipped = bytes.clone();
+    flipped[600] ^= 1;
+    let cases = [
+        (
+            packed.clone(),
+            Digest::of(b""),
+            "the image's configuration says",
+        ),
+        (gzip(&flipped), right, "the image's configuration says"),
+        (
+            packed[..packed.len() / 2].to_vec(),
+            right,
+            "damaged or cut off",
+        ),
+        (b"hello".to_vec(), right, "neither a gzip"),
+        (gzip(&bytes[..50_000]), right, "damaged or cut off"),
+        (gzip(&[1; 5000]), right, "checksum is wrong"),
+    ];
+    for (blob, diff_id, reason) in cases {
+        let work = tempfile::tempdir().unwrap();
+        let error = build_with(work.path(), &[(blob, diff_id)], Limits::default()).unwrap_err();
+        let messages = messages(&error);
+        assert!(messages.contains(reason), "{messages}");
+        assert!(
+            messages.contains("Cannot apply layer sha256:"),
+            "{messages}"
+        );
+    }
+}
+
+#[test]
+fn bombs_are_stopped_early() {
+    let deep = "d/".repeat(300) + "f";
+    let many: Vec<String> = (0..2000).map(|number| format!("file{number}")).collect();
+    let many: Vec<(&str, &[u8])> = many.iter().map(|name| (name.as_str(), &b""[..])).collect();
+    let defaults = Limits::default();
+    let cases = [
+        (
+            archive(&[("zeros", &vec![0; 64 << 20])]),
+            Limits {
+                inflated_bytes: 1 << 20,
+                ..defaults
+            },
+            "inflated bytes",
+        ),
+        (
+            archive(&many),
+            Limits {
+                entries: 1000,
+                ..defaults
+            },
+            "entries",
+        ),
+        (
+            archive(&many),
+            Limits {
+                metadata_bytes: 5000,
+                ..defaults
+            },
+            "bytes of names",
+        ),
+        (archive(&[(&deep, b"")]), defaults, "components in a name"),
+    ];
+    for (bytes, limits, what) in cases {
+        let work = tempfile::tempdir().unwrap();
+        let layer = (gzip(&bytes), Digest::of(&bytes));
+        let error = build_with(work.path(), &[layer], limits).unwrap_err();
+        let messages = messages(&error);
+        assert!(messages.contains(what), "{messages}");
+    }
+}
+
+#[test]
+fn every_sparse_format_of_gnu_tar_reads_back() {
+    let work = tempfile::tempdir().unwrap();
+    let file = work.path().join("holes");
+    // Thirty pieces: more than the first header of the old format holds.
+    let mut content = vec![0; 30 << 16];
+    for (index, piece) in content.chunks_mut(1 << 16).enumerate() {
+        piece[..5000].fill(u8::try_from(index + 1).unwrap());
+    }
+    fs::write(&file, &content).unwrap();
+    run(Command::new("fallocate").arg("--dig-holes").arg(&file));
+    let formats: [&[&str]; 4] = [
+        &["--format=gnu"],
+        &["--format=posix", "--sparse-version=0.0"],
+        &["--format=posix", "--sparse-version=0.1"],
+        &["--format=posix", "--sparse-version=1.0"],
+    ];
+    for format in formats {
+        let made = run(Command::new("tar")
+            .args(["-cS"])
+            .args(format)
+            .arg("-C")
+            .arg(work.path())
+            .arg("holes"));
+        assert!(
+            made.stdout.len() < content.len() / 2,
+            "{format:?} is not sparse"
+        );
+        let place = tempfile::tempdir().unwrap();
+        let disk = build(place.path(), &made.stdout).unwrap();
+        mount::check(disk.path());
+        let mounted = mount::Mount::new(disk.path());
+        assert!(
+            fs::read(mounted.path().join("holes")).unwrap() == content,
+            "{format:?}"
+        );
+        assert!(
+            disk.allocated_bytes().unwrap() < 1 << 20,
+            "{format:?} lost its holes"
+        );
+    }
+}
+
+/// An archive of one directory with an extended attribute.
+fn with_xattr(name: &str, value: &[u8]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let key = format!("SCHILY.xattr.{name}");
+    builder
+        .append_pax_extensions([(key.as_str(), value)])
+        .unwrap();
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::Directory);
+    header.set_mode(0o755);
+    header.set_size(0);
+    builder.append_data(&mut header, "d", &[][..]).unwrap();
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn access_control_lists_reach_the_kernel() {
+    // user::rwx, user:1000:r-x, group::r-x, mask::rwx, other::---
+    let mut acl = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in [
+        (1_u16, 7_u16, u32::MAX),
+        (2, 5, 1000),
+        (4, 5, u32::MAX),
+        (16, 7, u32::MAX),
+        (32, 0, u32::MAX),
+    ] {
+        acl.extend_from_slice(&tag.to_le_bytes());
+        acl.extend_from_slice(&permissions.to_le_bytes());
+        acl.extend_from_slice(&id.to_le_bytes());
+    }
+    for name in ["system.posix_acl_access", "system.posix_acl_default"] {
+        let work = tempfile::tempdir().unwrap();
+        let disk = build(work.path(), &with_xattr(name, &acl)).unwrap();
+        mount::check(disk.path());
+        let mounted = mount::Mount::new(disk.path());
+        let mut value = [0; 100];
+        let length = rustix::fs::lgetxattr(mounted.path().join("d"), name, &mut value[..]).unwrap();
+        assert_eq!(&value[..length], acl, "{name}");
+    }
+    let work = tempfile::tempdir().unwrap();
+    let error = build(
+        work.path(),
+        &with_xattr("system.posix_acl_access", b"nonsense"),
+    )
+    .unwrap_err();
+    assert!(messages(&error).contains("access control list is malformed"));
+}
+
+#[test]
+fn attributes_beyond_a_block_are_refused() {
+    let work = tempfile::tempdir().unwrap();
+    let error = build(work.path(), &with_xattr("user.big", &[1; 5000])).unwrap_err();
+    assert!(messages(&error).contains("extended attributes of one file exceed"));
+}
+
+#[test]
+fn a_full_disk_leaves_nothing() {
+    let work = tempfile::tempdir().unwrap();
+    let disks = work.path().join("disks");
+    fs::create_dir(&disks).unwrap();
+    run(Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "none"])
+        .arg(&disks));
+    let bytes = archive(&[("big", &vec![1; 8 << 20])]);
+    let error = build(work.path(), &bytes).unwrap_err();
+    let left = fs::read_dir(&disks).unwrap().count();
+    run(Command::new("umount").arg(&disks));
+    assert_eq!(left, 0);
+    assert!(
+        messages(&error).contains("No space left on device"),
+        "{}",
+        messages(&error)
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_changed_archive_breaks_the_builder(changes in prop::collection::vec((any::<Index>(), any::<u8>()), 1..6)) {
+        let mut bytes = [
+            with_xattr("user.a", b"value"),
+            archive(&[("a/b", b"content"), (&"long/".repeat(40), b"x"), (".wh.c", b"")]),
+        ].concat();
+        for (place, value) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = value;
+        }
+        // Headers keep their checksums, or little would get past them.
+        for block in bytes.chunks_exact_mut(512) {
+            if block[257..262] == *b"ustar" {
+                block[148..156].fill(b' ');
+                let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+                block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            }
+        }
+        let work = tempfile::tempdir().unwrap();
+        let layer = (bytes.clone(), Digest::of(&bytes));
+        if let Ok(disk) = build_with(work.path(), &[layer], Limits::default()) {
+            mount::check(disk.path());
+        }
+    }
+}
