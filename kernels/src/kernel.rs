@@ -5,6 +5,7 @@ use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -29,6 +30,10 @@ pub(crate) fn loadable_name(arch: Arch) -> &'static str {
     }
 }
 
+/// Begins the names of cached initramfs files.
+const INITRAMFS: &str = "initramfs-";
+/// How long they are kept when another one is made.
+const INITRAMFS_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Begins the names of unfinished initramfs files.
 const UNFINISHED: &str = ".initramfs-";
 
@@ -221,7 +226,7 @@ impl Kernel {
         hash.update(guest_init);
         let path = self
             .dir
-            .join(format!("initramfs-{}.cpio", hex(&hash.finalize()[..16])));
+            .join(format!("{INITRAMFS}{}.cpio", hex(&hash.finalize()[..16])));
         if path.exists() {
             return Ok(path);
         }
@@ -232,7 +237,7 @@ impl Kernel {
         if path.exists() {
             return Ok(path);
         }
-        self.remove_unfinished()?;
+        self.remove_stale()?;
         let mut modules = Vec::with_capacity(names.len());
         for name in names {
             let path = self.dir.join(MODULES).join(format!("{name}.ko"));
@@ -257,17 +262,21 @@ impl Kernel {
         Ok(path)
     }
 
-    /// Removes what an interrupted process left. The kernel's lock must be held.
-    fn remove_unfinished(&self) -> Result<(), Error> {
-        let entries = fs::read_dir(&self.dir).map_err(io_error("list", &self.dir))?;
-        for entry in entries {
+    /// Removes what an interrupted process left, and archives of other guest-inits that have been
+    /// here for long. The kernel's lock must be held.
+    fn remove_stale(&self) -> Result<(), Error> {
+        for entry in fs::read_dir(&self.dir).map_err(io_error("list", &self.dir))? {
             let entry = entry.map_err(io_error("list", &self.dir))?;
-            if entry
-                .file_name()
-                .as_encoded_bytes()
-                .starts_with(UNFINISHED.as_bytes())
+            let path = entry.path();
+            let name = entry.file_name();
+            let name = name.as_encoded_bytes();
+            let is_old = || {
+                let modified = entry.metadata().and_then(|data| data.modified()).ok();
+                modified.is_some_and(|time| time.elapsed().is_ok_and(|age| age > INITRAMFS_AGE))
+            };
+            if name.starts_with(UNFINISHED.as_bytes())
+                || name.starts_with(INITRAMFS.as_bytes()) && is_old()
             {
-                let path = entry.path();
                 fs::remove_file(&path).map_err(io_error("remove", &path))?;
             }
         }

@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::time::{Duration, SystemTime};
 
 use common::{
     MODULES_AT_BOOT, Scratch, VERSION, apk, bzimage, chain, deb, gzip, module, names_in,
@@ -154,7 +155,15 @@ fn the_initramfs_is_made_once_and_its_leftovers_are_removed() {
     fs::write(&path, b"kept").unwrap();
     assert_eq!(kernel.initramfs(b"#!init").unwrap(), path);
     assert_eq!(fs::read(&path).unwrap(), b"kept");
-    assert_ne!(kernel.initramfs(b"#!other").unwrap(), path);
+    let other = kernel.initramfs(b"#!other").unwrap();
+    assert!(other != path && path.exists());
+
+    // After a month, the next one made takes its place.
+    let month_ago = SystemTime::now() - Duration::from_secs(31 * 24 * 60 * 60);
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(month_ago).unwrap();
+    kernel.initramfs(b"#!third").unwrap();
+    assert!(other.exists() && !path.exists());
 }
 
 #[test]
