@@ -12,11 +12,10 @@
 mod common;
 mod encode;
 mod generate;
-mod snapshot;
 
 use std::{path::Path, process::Command};
 
-use common::{layout::Layout, mount};
+use common::{layout::Layout, mount, snapshot};
 use generate::Entry;
 use images::{DiskCache, Store};
 use proptest::{
