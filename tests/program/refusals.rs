@@ -43,8 +43,11 @@ fn a_missing_kernel_is_named() {
         .arg(image);
     assert!(output(&mut load).status.success());
     let mut command = run([], "localhost/a:1");
-    command.env("TERRARIUM_HOME", empty.path());
-    assert_refused(&output(&mut command), ["kernel", "import"]);
+    // A mirror that nobody serves: a run without a kernel fetches one.
+    command
+        .env("TERRARIUM_HOME", empty.path())
+        .env("TERRARIUM_ALPINE_MIRROR", "http://127.0.0.1:1/alpine");
+    assert_refused(&output(&mut command), ["127.0.0.1:1/alpine", "import"]);
     let refused = output(&mut run(["--kernel", "no-such-kernel"], PYTHON2));
     assert_refused(&refused, ["no-such-kernel"]);
 }
