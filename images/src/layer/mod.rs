@@ -1,5 +1,6 @@
 //! Layers: compressed tar archives, read as a stream of entries.
 
+mod ahead;
 mod compression;
 mod entry;
 mod header;
@@ -12,6 +13,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+pub(crate) use ahead::ReadAhead;
 pub(crate) use compression::Decoder;
 pub(crate) use entry::{Entry, EntryKind, Timestamp, Xattrs};
 pub(crate) use sparse::Segment;

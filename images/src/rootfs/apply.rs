@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeMap,
     io::{self, Read},
+    thread,
 };
 
 use super::{FileContent, Kind, Limits, Metadata, NodeId, Tree, limits::Counter, path, whiteout};
 use crate::{
     Digest,
     ext4::BlockWriter,
-    layer::{Entry, EntryKind, Inflated, LayerError, TarReader},
+    layer::{Entry, EntryKind, Inflated, LayerError, ReadAhead, TarReader},
 };
 
 /// The longest symbolic link target that ext4 stores, in bytes.
@@ -56,11 +57,12 @@ impl<'a> Applier<'a> {
         diff_id: Digest,
     ) -> Result<(), LayerError> {
         let (inflated, digest) = Inflated::new(blob, self.inflated_left)?;
-        let mut archive = TarReader::new(inflated);
-        let applied = self
-            .entries(&mut archive)
-            .and_then(|()| archive.drain())
-            .and_then(|()| digest.check(diff_id));
+        let applied = thread::scope(|scope| {
+            let mut archive = TarReader::new(ReadAhead::spawn(scope, inflated));
+            self.entries(&mut archive)?;
+            archive.drain()?;
+            digest.check(diff_id)
+        });
         self.inflated_left = self.inflated_left.saturating_sub(digest.length());
         self.layers += 1;
         applied.map_err(|error| self.explain(error))
@@ -70,7 +72,7 @@ impl<'a> Applier<'a> {
         self.tree
     }
 
-    fn entries(&mut self, archive: &mut TarReader<Inflated>) -> Result<(), LayerError> {
+    fn entries(&mut self, archive: &mut TarReader<ReadAhead>) -> Result<(), LayerError> {
         while let Some(entry) = archive.next_entry()? {
             self.entry(entry, archive)?;
         }
