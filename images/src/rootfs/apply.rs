@@ -56,6 +56,7 @@ impl<'a> Applier<'a> {
         blob: impl Read + Send + 'static,
         diff_id: Digest,
     ) -> Result<(), LayerError> {
+        self.tree.begin_layer();
         let (inflated, digest) = Inflated::new(blob, self.inflated_left)?;
         let applied = thread::scope(|scope| {
             let mut archive = TarReader::new(ReadAhead::spawn(scope, inflated));
@@ -110,6 +111,7 @@ impl<'a> Applier<'a> {
             return Ok(());
         }
         if let Some(whiteout) = whiteout::parse(base) {
+            self.counter.entry(0)?;
             return self.white_out(&entry, parents, whiteout);
         }
         let xattrs = entry

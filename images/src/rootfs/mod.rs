@@ -9,7 +9,7 @@ mod limits;
 mod path;
 mod whiteout;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 pub(crate) use apply::Applier;
 pub use limits::Limits;
@@ -80,6 +80,9 @@ pub(crate) struct Name {
 #[derive(Debug)]
 pub(crate) struct Tree {
     nodes: Vec<Node>,
+    /// Directories that hold nothing of lower layers any more: clearing them again would only cost
+    /// time, of which a hostile layer could waste much.
+    cleared: HashSet<NodeId>,
 }
 
 impl Tree {
@@ -95,6 +98,7 @@ impl Tree {
                 kind: Kind::Directory(BTreeMap::new()),
                 links: 1,
             }],
+            cleared: HashSet::new(),
         }
     }
 

@@ -40,10 +40,18 @@ impl Tree {
         }
     }
 
+    /// Forgets what the last layer cleared.
+    pub(super) fn begin_layer(&mut self) {
+        self.cleared.clear();
+    }
+
     /// Removes everything below `directory` that layers below `layer` brought.
     pub(super) fn clear_lower(&mut self, directory: NodeId, layer: usize) {
         let mut pending = vec![directory];
         while let Some(directory) = pending.pop() {
+            if !self.cleared.insert(directory) {
+                continue;
+            }
             let Some(children) = self.children(directory) else {
                 continue;
             };
