@@ -8,6 +8,10 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 # shellcheck disable=SC2034
 lab=$root/target/lab
 
+# Some surroundings have none, or an empty one: then the account's own.
+HOME=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
+export HOME
+
 say() {
 	printf '%s: %s\n' "${0##*/}" "$*" >&2
 }
