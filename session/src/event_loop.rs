@@ -1,12 +1,12 @@
 //! The loop that moves everything.
 
 use std::fmt;
-use std::io::{Stderr, Stdin, Stdout};
-use std::os::fd::BorrowedFd;
+use std::io::Stdin;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use guest_init::control::{ExitStatus, FailureKind, GuestMessage, HostMessage, OutputStream};
+use guest_init::control::{FailureKind, GuestMessage, HostMessage, OutputStream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -42,19 +42,20 @@ pub(crate) struct EventLoop<'a> {
     signals: Signals,
     control: Control,
     stdin: Flow<Stdin, UnixStream>,
-    stdout: Flow<UnixStream, Stdout>,
-    stderr: Flow<UnixStream, Stderr>,
+    stdout: Flow<UnixStream, OwnedFd>,
+    stderr: Flow<UnixStream, OwnedFd>,
     begun: Instant,
     started: Option<Instant>,
+    ready_seen: bool,
     first_output_seen: bool,
     end_requests: u32,
-    exited: Option<Exited>,
+    ending: Option<Ending>,
 }
 
-/// The guest's last word.
-#[derive(Clone, Copy, Debug)]
-struct Exited {
-    status: ExitStatus,
+/// What is left to do after the guest's last word: passing on its output.
+#[derive(Clone, Debug)]
+struct Ending {
+    outcome: Outcome,
     stdout_bytes: u64,
     stderr_bytes: u64,
     last_progress: Instant,
@@ -65,7 +66,7 @@ impl fmt::Debug for EventLoop<'_> {
         f.debug_struct("EventLoop")
             .field("options", &self.options)
             .field("started", &self.started)
-            .field("exited", &self.exited)
+            .field("ending", &self.ending)
             .finish_non_exhaustive()
     }
 }
@@ -86,13 +87,14 @@ impl<'a> EventLoop<'a> {
             signals: Signals::catch().map_err(|e| SessionError::host("catch signals", e))?,
             control: Control::new(ports.control),
             stdin: Flow::new(options.stdin.then(std::io::stdin), stdin_sink),
-            stdout: Flow::new(Some(ports.stdio), std::io::stdout()),
-            stderr: Flow::new(Some(ports.stderr), std::io::stderr()),
+            stdout: Flow::new(Some(ports.stdio), sink(std::io::stdout())?),
+            stderr: Flow::new(Some(ports.stderr), sink(std::io::stderr())?),
             begun: Instant::now(),
             started: None,
+            ready_seen: false,
             first_output_seen: false,
             end_requests: 0,
-            exited: None,
+            ending: None,
         })
     }
 
@@ -118,7 +120,7 @@ impl<'a> EventLoop<'a> {
         &'s self,
         stopped: BorrowedFd<'s>,
     ) -> impl Iterator<Item = (Ready, BorrowedFd<'s>, PollFlags)> {
-        let running = self.exited.is_none();
+        let running = self.ending.is_none();
         let interest = self.control.interest();
         let control = (!interest.is_empty()).then(|| self.control.as_fd());
         let while_running = [
@@ -187,7 +189,7 @@ impl<'a> EventLoop<'a> {
             Ready::Signals => return self.forward_signals(),
             Ready::Stopped => {
                 // Its last words may still be on the way to us.
-                while self.exited.is_none() && !self.control.ended() {
+                while self.ending.is_none() && !self.control.ended() {
                     let before = self.control.received();
                     if let Some(outcome) = self.receive()? {
                         return Ok(Some(outcome));
@@ -196,9 +198,7 @@ impl<'a> EventLoop<'a> {
                         break;
                     }
                 }
-                if self.exited.is_none() {
-                    return Ok(Some(Outcome::Stopped));
-                }
+                self.machine_stopped();
             }
             Ready::StdinSource => {
                 let step = self.stdin.read();
@@ -253,40 +253,43 @@ impl<'a> EventLoop<'a> {
 
     fn output_taken(&mut self, step: Step, stream: OutputStream) -> Result<(), SessionError> {
         self.progress();
-        if step == Step::SinkClosed && self.exited.is_none() {
+        if step == Step::SinkClosed && self.ending.is_none() {
             self.control.send(&HostMessage::OutputClosed(stream))?;
         }
         Ok(())
     }
 
     fn progress(&mut self) {
-        if let Some(exited) = &mut self.exited {
-            exited.last_progress = Instant::now();
+        if let Some(ending) = &mut self.ending {
+            ending.last_progress = Instant::now();
         }
     }
 
     fn receive(&mut self) -> Result<Option<Outcome>, SessionError> {
         for message in self.control.receive()? {
             match message {
-                GuestMessage::Ready { init_started_us } => {
+                // A guest may say the same for ever: it counts once.
+                GuestMessage::Ready { init_started_us } if !self.ready_seen => {
+                    self.ready_seen = true;
                     (self.milestone)(Milestone::InitReady { init_started_us });
                 }
-                GuestMessage::Started { command_started_us } => {
-                    self.started.get_or_insert_with(Instant::now);
+                GuestMessage::Started { command_started_us } if self.started.is_none() => {
+                    self.started = Some(Instant::now());
                     (self.milestone)(Milestone::CommandStarted { command_started_us });
                     if self.options.terminal {
                         // It may have changed while the guest was booting.
                         self.send_size()?;
                     }
                 }
+                GuestMessage::Ready { .. } | GuestMessage::Started { .. } => {}
                 GuestMessage::Exited {
                     status,
                     stdout_bytes,
                     stderr_bytes,
                 } => {
                     (self.milestone)(Milestone::CommandExited);
-                    self.exited = Some(Exited {
-                        status,
+                    self.ending = Some(Ending {
+                        outcome: Outcome::Exited(status),
                         stdout_bytes,
                         stderr_bytes,
                         last_progress: Instant::now(),
@@ -298,10 +301,22 @@ impl<'a> EventLoop<'a> {
                 }
             }
         }
-        if self.control.ended() && self.exited.is_none() {
-            return Ok(Some(Outcome::Stopped));
+        if self.control.ended() {
+            self.machine_stopped();
         }
         Ok(None)
+    }
+
+    /// Without a last word of the guest's, its output ends with what has arrived by now.
+    fn machine_stopped(&mut self) {
+        if self.ending.is_none() {
+            self.ending = Some(Ending {
+                outcome: Outcome::Stopped,
+                stdout_bytes: self.stdout.received() + self.stdout.waiting(),
+                stderr_bytes: self.stderr.received() + self.stderr.waiting(),
+                last_progress: Instant::now(),
+            });
+        }
     }
 
     fn forward_signals(&mut self) -> Result<Option<Outcome>, SessionError> {
@@ -338,25 +353,27 @@ impl<'a> EventLoop<'a> {
 
     /// The outcome, once the command has ended and all its output has been passed on.
     fn drained(&self) -> Option<Outcome> {
-        let exited = self.exited?;
-        let arrived = self.stdout.received() >= exited.stdout_bytes
-            && self.stderr.received() >= exited.stderr_bytes;
+        let ending = self.ending.as_ref()?;
+        let arrived = self.stdout.received() >= ending.stdout_bytes
+            && self.stderr.received() >= ending.stderr_bytes;
         let passed_on = self.stdout.wants_sink().is_none() && self.stderr.wants_sink().is_none();
-        (arrived && passed_on).then_some(Outcome::Exited(exited.status))
+        (arrived && passed_on).then(|| ending.outcome.clone())
     }
 
     /// When [`expired`](Self::expired) has to be asked again.
     fn deadline(&self) -> Option<Instant> {
-        let own = match (self.exited, self.started) {
-            (Some(exited), _) if !self.waits_for_reader() => {
-                Some(exited.last_progress + DRAIN_TIMEOUT)
+        let own = match (&self.ending, self.started) {
+            (Some(ending), _) if !self.waits_for_reader() => {
+                Some(ending.last_progress + DRAIN_TIMEOUT)
             }
             (Some(_), _) => None,
             (None, None) => Some(self.begun + self.options.start_timeout),
             (None, Some(_)) => None,
         };
+        // The limit is the command's: once it has ended, its output may take its time.
         let timeout = self
             .started
+            .filter(|_| self.ending.is_none())
             .zip(self.options.timeout)
             .and_then(|(started, timeout)| started.checked_add(timeout));
         own.into_iter().chain(timeout).min()
@@ -367,8 +384,8 @@ impl<'a> EventLoop<'a> {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return None;
         }
-        Some(match (self.exited, self.started) {
-            (Some(exited), _) => Outcome::Exited(exited.status),
+        Some(match (&self.ending, self.started) {
+            (Some(ending), _) => ending.outcome.clone(),
             (None, Some(_)) => Outcome::TimedOut,
             (None, None) => Outcome::NotStarted,
         })
@@ -378,6 +395,10 @@ impl<'a> EventLoop<'a> {
     fn waits_for_reader(&self) -> bool {
         self.stdout.is_pending() || self.stderr.is_pending()
     }
+}
+
+fn sink(stream: impl AsFd) -> Result<OwnedFd, SessionError> {
+    terminal::sink(stream.as_fd()).map_err(|e| SessionError::host("share an output stream", e))
 }
 
 /// The guest's message comes from the guest: whatever is in it must not reach a terminal raw.

@@ -49,6 +49,12 @@ impl<R: AsFd, W: AsFd> Flow<R, W> {
         self.received
     }
 
+    /// Bytes that a socket as source holds now.
+    pub(crate) fn waiting(&self) -> u64 {
+        let source = self.source.as_ref();
+        source.map_or(0, |source| rustix::io::ioctl_fionread(source).unwrap_or(0))
+    }
+
     /// Bytes wait for the sink.
     pub(crate) fn is_pending(&self) -> bool {
         self.start < self.buffer.len()

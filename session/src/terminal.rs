@@ -1,8 +1,10 @@
 //! The process's own terminal.
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use guest_init::spec::TerminalSize;
+use rustix::fs::{Mode, OFlags};
 use rustix::stdio::{stdin, stdout};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
@@ -35,6 +37,20 @@ impl Drop for RawMode {
         // Nothing can be done here if the terminal is gone.
         let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
     }
+}
+
+/// A descriptor to write `stream` by. A terminal may take fewer bytes than it says without blocking,
+/// so it is opened once more, non-blocking: flags set on the one at hand would be everybody's.
+pub(crate) fn sink(stream: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    if isatty(stream) {
+        let path = format!("/proc/self/fd/{}", stream.as_raw_fd());
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        // Another user's terminal does not open; then what is at hand has to do.
+        if let Ok(terminal) = rustix::fs::open(path, flags, Mode::empty()) {
+            return Ok(terminal);
+        }
+    }
+    stream.try_clone_to_owned()
 }
 
 /// The size of the terminal on standard input, or else on standard output.
