@@ -7,7 +7,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_death_signal};
 
@@ -33,9 +33,7 @@ impl QemuMachine {
             what: format!("Failed to start {}", binary.display()),
             source,
         };
-        let messages = memfd_create("qemu-messages", MemfdFlags::CLOEXEC)
-            .map(File::from)
-            .map_err(|e| failed(e.into()))?;
+        let messages = message_file().map_err(failed)?;
         let mut command = Command::new(binary);
         command
             .args(&invocation.arguments)
@@ -81,7 +79,8 @@ impl QemuMachine {
             .messages
             .rewind()
             .and_then(|()| (&self.messages).take(MAX_MESSAGE).read_to_end(&mut said));
-        let said = String::from_utf8_lossy(&said);
+        let said = said.split(|&byte| byte == 0).next().unwrap_or_default();
+        let said = String::from_utf8_lossy(said);
         let how = match (status.code(), status.signal()) {
             (Some(code), _) => format!("QEMU ended with code {code}"),
             (None, Some(signal)) => format!("QEMU was killed by signal {signal}"),
@@ -92,6 +91,16 @@ impl QemuMachine {
             _ => how,
         })
     }
+}
+
+/// A file in memory that holds the first bytes of what QEMU says and cannot grow: a guest can make
+/// QEMU complain for ever.
+fn message_file() -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = File::from(memfd_create("qemu-messages", flags)?);
+    file.set_len(MAX_MESSAGE)?;
+    fcntl_add_seals(&file, SealFlags::GROW)?;
+    Ok(file)
 }
 
 /// In the child: die with the parent, and keep exactly the descriptors that QEMU was promised.
