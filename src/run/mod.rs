@@ -9,10 +9,12 @@ mod outcome;
 mod spec;
 mod ulimit;
 
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use images::{DiskCache, Platform, Store};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use session::Milestone;
 
 pub use image::find_image;
@@ -28,6 +30,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Runs an image's command in a new machine and returns the exit code.
 pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
+    let reference = options.image()?;
     let terminal = spec::terminal(&options)?;
     let home = Home::open()?;
     let _name = options
@@ -42,10 +45,10 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
     let platform = options.platform.clone().unwrap_or_else(Platform::host);
     let image = find_image(
         &store,
-        &options.image,
+        &reference,
         &platform,
         options.pull,
-        &options.pins.strict_pull_options(&options.image)?,
+        &options.pins.strict_pull_options(&reference)?,
         progress.as_ref(),
     )?;
     let spec = spec::build(&options, &terminal, &image.config)?;
@@ -88,6 +91,9 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
     };
     let outcome = session::run(ports, machine.stopped(), session_options, &mut milestone);
     trace.stage("stop");
+    if matches!(outcome, Ok(session::Outcome::Stopped)) {
+        await_reason(machine.stopped());
+    }
     let exit = machine.exit();
     machine.stop();
     let code = outcome::report(outcome?, exit, &options)?;
@@ -95,6 +101,18 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
         trace.write(path)?;
     }
     Ok(code)
+}
+
+/// Waits until a machine that has let go of its ports can say why: a child process closes them a
+/// moment before it has ended.
+fn await_reason(stopped: BorrowedFd<'_>) {
+    let mut stopped = [PollFd::from_borrowed_fd(stopped, PollFlags::IN)];
+    let limit = Timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    };
+    // Without a reason, the outcome alone is reported.
+    let _ = poll(&mut stopped, Some(&limit));
 }
 
 /// Refuses what can be in no argument of a program.

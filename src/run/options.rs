@@ -1,8 +1,10 @@
 //! The options of `terrarium run`, named as docker's.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use images::{Platform, Reference};
 
@@ -120,16 +122,31 @@ pub struct RunOptions {
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
 
-    /// The image, such as python:2.7.16-alpine3.9 or localhost:5000/name@sha256:…
-    pub image: Reference,
-
-    /// Command and arguments instead of the image's own
+    /// The image, such as python:2.7.16-alpine3.9 or localhost:5000/name@sha256:…, then the command
+    /// and its arguments instead of the image's own
+    // One list, so that all words after the image are the command's, dashes or not.
     #[arg(
+        required = true,
         trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "COMMAND"
+        value_name = "IMAGE [COMMAND]"
     )]
-    pub command: Vec<std::ffi::OsString>,
+    image_and_command: Vec<OsString>,
+}
+
+impl RunOptions {
+    /// The image to run.
+    pub fn image(&self) -> Result<Reference> {
+        let name = self.image_and_command.first().context("No image given")?;
+        let name = name
+            .to_str()
+            .with_context(|| format!("Invalid image reference {name:?}: not UTF-8"))?;
+        Ok(name.parse()?)
+    }
+
+    /// The command and its arguments; empty for the image's own.
+    pub fn command(&self) -> &[OsString] {
+        self.image_and_command.get(1..).unwrap_or_default()
+    }
 }
 
 /// When to fetch an image.

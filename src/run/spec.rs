@@ -36,7 +36,7 @@ pub fn terminal(options: &RunOptions) -> Result<Streams> {
     let on_terminal = isatty(stdin());
     let prompt = !options.interactive
         && !options.tty
-        && options.command.is_empty()
+        && options.command().is_empty()
         && options.entrypoint.is_none()
         && on_terminal
         && isatty(stdout());
@@ -111,15 +111,20 @@ fn argv(options: &RunOptions, image: &ImageConfig) -> Result<Vec<Vec<u8>>> {
         Some(program) => vec![program.as_bytes().to_vec()],
         None => text(&image.entrypoint),
     };
-    if !options.command.is_empty() {
-        argv.extend(options.command.iter().map(|word| word.as_bytes().to_vec()));
+    if !options.command().is_empty() {
+        argv.extend(
+            options
+                .command()
+                .iter()
+                .map(|word| word.as_bytes().to_vec()),
+        );
     } else if options.entrypoint.is_none() {
         argv.extend(text(&image.cmd));
     }
     if argv.is_empty() {
         bail!(
             "Image {} has no command of its own: say what to run after its name",
-            options.image
+            options.image()?
         );
     }
     for word in &argv {

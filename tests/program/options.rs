@@ -89,7 +89,10 @@ fn an_entrypoint_replaces_the_images_command_too() {
     let output_of =
         |arguments: &[&str]| output(run(["--entrypoint", "echo"], PYTHON2).args(arguments));
     assert_output(&output_of(&[]), 0, "\n");
+    // All words after the image are the command's, even those that `run` knows itself.
     assert_output(&output_of(&["-n", "a", "--b"]), 0, "a --b");
+    let known = ["-u", "-m", "--help", "--", "-it"];
+    assert_output(&output_of(&known), 0, "-u -m --help -- -it\n");
 }
 
 #[test]
