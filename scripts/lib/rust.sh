@@ -6,11 +6,12 @@ need_rust() {
 	need cc:gcc /usr/include/stdio.h:libc6-dev /etc/ssl/certs/ca-certificates.crt:ca-certificates
 	find_rustup
 	if ! rust_is_new_enough; then
-		need /usr/bin/cargo:cargo-web /usr/bin/rustc:rustc-web "$@"
+		need /usr/bin/cargo:cargo-web /usr/bin/rustc:rustc-web
 		# Before an older one elsewhere on the path.
 		export PATH=/usr/bin:$PATH
 		rust_is_new_enough || die "terrarium needs Rust $(rust_version_needed); this machine has $(rustc --version)"
 	fi
+	(($# == 0)) || need "$@"
 }
 
 # rustup finds its toolchains by HOME, which may be another than when it was installed.

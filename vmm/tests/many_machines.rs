@@ -9,6 +9,7 @@ use std::fs;
 use std::io::Read;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use support::bare_metal::{ARRIVED, RESET, run};
 use support::{stop, wait};
 use vmm::VmExit;
@@ -33,8 +34,16 @@ fn belongings() -> (usize, usize, usize) {
     )
 }
 
+/// Lets this process have as many descriptors as it may: sixty-four machines have thousands.
+fn allow_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+}
+
 #[test]
 fn machines_leave_nothing_behind() {
+    allow_descriptors();
     let Some((mut first, output)) = run(2, &[RESET]) else {
         return;
     };
