@@ -79,6 +79,16 @@ pub enum Error {
         /// The ids it stands for.
         matches: Vec<String>,
     },
+    /// The kernel of this name is for another architecture.
+    #[error("Kernel {kernel} is for {arch}, and guests of this host are {wanted}")]
+    OtherArch {
+        /// The kernel's id.
+        kernel: String,
+        /// What it is for.
+        arch: Arch,
+        /// What was asked for.
+        wanted: Arch,
+    },
     /// No kernel for this architecture is stored.
     #[error("No {0} kernel is stored: import one")]
     NoneFor(Arch),

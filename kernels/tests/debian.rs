@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::repository::{Key, Kind, Mirror, list, signed};
@@ -44,13 +44,54 @@ fn stored_modules(kernel: &Kernel) -> BTreeMap<String, Vec<u8>> {
     names_in(&dir).into_iter().map(read).collect()
 }
 
+/// A package that `scripts/test` fetched.
+fn package(variable: &str) -> PathBuf {
+    env::var_os(variable)
+        .unwrap_or_else(|| panic!("{variable} is not set: run it by scripts/test"))
+        .into()
+}
+
+#[test]
+fn an_arm64_kernel_is_taken_on_any_host() {
+    let scratch = Scratch::new();
+    let kernel = scratch
+        .store
+        .import_deb(&package("TERRARIUM_TEST_KERNEL_DEB_ARM64"))
+        .unwrap();
+    assert!(
+        kernel.version().ends_with("-cloud-arm64"),
+        "{}",
+        kernel.version()
+    );
+    assert_eq!(kernel.arch(), Arch::Aarch64);
+    assert_eq!(kernel.discovery(), Discovery::DeviceTree);
+    assert_eq!(
+        kernel.modules_at_boot().unwrap(),
+        [
+            "virtio_ring",
+            "virtio",
+            "virtio_mmio",
+            "virtio_blk",
+            "virtio_console",
+            "virtio_rng"
+        ]
+    );
+    assert_eq!(
+        scratch.store.default_for(Arch::Aarch64).unwrap().id(),
+        kernel.id()
+    );
+    let initramfs = fs::read(kernel.initramfs(b"#!init").unwrap()).unwrap();
+    let module = fs::read(kernel.vmlinux().with_file_name("modules/virtio_blk.ko")).unwrap();
+    // Machine 183 is EM_AARCH64.
+    assert_eq!(module[18..20], 183_u16.to_le_bytes());
+    assert!(initramfs.windows(64).any(|part| part == &module[..64]));
+}
+
 #[test]
 fn is_the_same_from_debian_and_from_a_signed_alpine_repository() {
-    let package = env::var_os("TERRARIUM_TEST_KERNEL_DEB")
-        .unwrap_or_else(|| panic!("TERRARIUM_TEST_KERNEL_DEB is not set: run it by scripts/test"));
-    let package = Path::new(&package);
+    let package = package("TERRARIUM_TEST_KERNEL_DEB");
     let debian = Scratch::new();
-    let kernel = debian.store.import_deb(package).unwrap();
+    let kernel = debian.store.import_deb(&package).unwrap();
     assert!(
         kernel.version().ends_with("-cloud-amd64"),
         "{}",
@@ -71,7 +112,7 @@ fn is_the_same_from_debian_and_from_a_signed_alpine_repository() {
     );
 
     // Alpine compresses modules: every second one with gzip, the others with zstd.
-    let mut files = unpacked(package);
+    let mut files = unpacked(&package);
     let modules = files.iter_mut().filter(|(path, _)| path.ends_with(".ko"));
     for (index, (path, contents)) in modules.enumerate() {
         if index % 2 == 0 {

@@ -193,6 +193,40 @@ fn arguments_follow_the_configuration() {
 }
 
 #[test]
+fn kernels_of_two_architectures_do_not_meet() {
+    let scratch = Scratch::new();
+    let x86 = scratch.file("x86.deb", &deb(&package_files()));
+    let x86 = scratch.store.import_deb(&x86).unwrap();
+    let mut image = vec![0; 64];
+    image[56..60].copy_from_slice(b"ARM\x64");
+    image.extend_from_slice(format!("Linux version {VERSION} (x)").as_bytes());
+    let mut files = package_files();
+    files[0].1 = image.clone();
+    let arm = scratch.file("arm.deb", &deb(&files));
+    let arm = scratch.store.import_deb(&arm).unwrap();
+
+    assert_eq!(arm.arch(), Arch::Aarch64);
+    assert_eq!(arm.discovery(), Discovery::DeviceTree);
+    assert_eq!(fs::read(arm.vmlinux()).unwrap(), image);
+    assert_eq!(arm.modules_at_boot().unwrap(), MODULES_AT_BOOT);
+    for kernel in [&x86, &arm] {
+        let id = |found: Result<Kernel, Error>| found.unwrap().id().to_owned();
+        let store = &scratch.store;
+        assert_eq!(id(store.default_for(kernel.arch())), kernel.id());
+        assert_eq!(id(store.get_for(kernel.arch(), VERSION)), kernel.id());
+        assert_eq!(id(store.get(kernel.id())), kernel.id());
+    }
+    assert!(matches!(
+        scratch.store.get_for(Arch::X86_64, arm.id()),
+        Err(Error::OtherArch { .. })
+    ));
+    assert!(matches!(
+        scratch.store.get_for(Arch::X86_64, "7"),
+        Err(Error::NotFound(_))
+    ));
+}
+
+#[test]
 fn a_kernel_without_a_needed_driver_says_which() {
     let scratch = Scratch::new();
     let mut files = package_files();

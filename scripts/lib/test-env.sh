@@ -1,6 +1,7 @@
 # What the tests are given, through the environment:
 #
 #   TERRARIUM_TEST_KERNEL_DEB  Debian's linux-image-cloud package, unmodified
+#   TERRARIUM_TEST_KERNEL_DEB_ARM64  the same for arm64, whatever this machine is
 #   TERRARIUM_TEST_BUSYBOX     a static busybox
 #   TERRARIUM_TEST_GUEST_INIT  guest-init as it is embedded in the command
 #   TERRARIUM_TEST_STANDIN     OCI layout of localhost/python:2.7.18-standin
@@ -55,9 +56,10 @@ test_files() {
 	need_busybox
 	TERRARIUM_TEST_BUSYBOX=$lab/tools/busybox
 	TERRARIUM_TEST_KERNEL_DEB=$(debian_kernel)
+	TERRARIUM_TEST_KERNEL_DEB_ARM64=$("$root/scripts/debian-package" --arch arm64 linux-image-cloud-arm64)
 	TERRARIUM_TEST_STANDIN=$("$root/tests/fixtures/stand-in-image")
 	TERRARIUM_TEST_PYTHON=$("$root/tests/fixtures/official-image")
-	export TERRARIUM_TEST_{BUSYBOX,KERNEL_DEB,STANDIN,PYTHON}
+	export TERRARIUM_TEST_{BUSYBOX,KERNEL_DEB,KERNEL_DEB_ARM64,STANDIN,PYTHON}
 }
 
 # The store, filled by the command as it is now; made anew when the files or the sources change.

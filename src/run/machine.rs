@@ -33,7 +33,7 @@ pub fn kernel(home: &Home, id: Option<&str>, quiet: bool) -> Result<BootFiles> {
     let store = Store::open(&home.kernels())?;
     let arch = Arch::host().ok_or_else(|| anyhow!("No kernel for this host's architecture"))?;
     let kernel = match id {
-        Some(id) => store.get(id)?,
+        Some(id) => store.get_for(arch, id)?,
         None => default_or_pulled(&store, arch, quiet)?,
     };
     let initramfs = kernel.initramfs(GUEST_INIT)?;

@@ -64,18 +64,26 @@ impl Store {
     /// # Errors
     /// If there is none or there are several, or the store cannot be read.
     pub fn get(&self, id: &str) -> Result<Kernel, Error> {
-        let mut kernels = self.list()?;
-        if let Some(exact) = kernels.iter().position(|kernel| kernel.id() == id) {
-            return Ok(kernels.swap_remove(exact));
-        }
-        kernels.retain(|kernel| kernel.id().starts_with(id));
-        match kernels.len() {
-            0 => Err(Error::NotFound(id.to_owned())),
-            1 => Ok(kernels.remove(0)),
-            _ => Err(Error::Ambiguous {
-                name: id.to_owned(),
-                matches: kernels.iter().map(|k| k.id().to_owned()).collect(),
+        named(self.list()?, id)
+    }
+
+    /// The kernel for an architecture, named as for [`get`](Self::get): those for others are in
+    /// nobody's way.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get), and if the only kernels of this name are for another architecture.
+    pub fn get_for(&self, arch: Arch, id: &str) -> Result<Kernel, Error> {
+        let (fitting, others) = self
+            .list()?
+            .into_iter()
+            .partition(|kernel| kernel.arch() == arch);
+        match (named(fitting, id), named(others, id)) {
+            (Err(Error::NotFound(_)), Ok(other)) => Err(Error::OtherArch {
+                kernel: other.id().to_owned(),
+                arch: other.arch(),
+                wanted: arch,
             }),
+            (fitting, _) => fitting,
         }
     }
 
@@ -121,6 +129,22 @@ impl Store {
         }
         fs::create_dir(&path).map_err(io_error("create", &path))?;
         tempfile::tempdir_in(&path).map_err(io_error("create a folder in", &path))
+    }
+}
+
+/// The kernel of this id, or the only one whose id begins so.
+fn named(mut kernels: Vec<Kernel>, id: &str) -> Result<Kernel, Error> {
+    if let Some(exact) = kernels.iter().position(|kernel| kernel.id() == id) {
+        return Ok(kernels.swap_remove(exact));
+    }
+    kernels.retain(|kernel| kernel.id().starts_with(id));
+    match kernels.len() {
+        0 => Err(Error::NotFound(id.to_owned())),
+        1 => Ok(kernels.remove(0)),
+        _ => Err(Error::Ambiguous {
+            name: id.to_owned(),
+            matches: kernels.iter().map(|k| k.id().to_owned()).collect(),
+        }),
     }
 }
 
