@@ -14,6 +14,7 @@ mod disk;
 mod error;
 mod ext4;
 mod image;
+mod json_file;
 mod layer;
 mod load;
 mod manifest;

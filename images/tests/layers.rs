@@ -126,12 +126,20 @@ fn bombs_are_stopped_early() {
         (
             archive(&many),
             Limits {
-                metadata_bytes: 5000,
+                memory_bytes: 5000,
                 ..defaults
             },
             "bytes of names",
         ),
         (archive(&[(&deep, b"")]), defaults, "components in a name"),
+        (
+            with_xattr("user.big", &[1; 300]),
+            Limits {
+                xattr_bytes: 307,
+                ..defaults
+            },
+            "extended attributes of one file",
+        ),
     ];
     for (bytes, limits, what) in cases {
         let work = tempfile::tempdir().unwrap();
@@ -231,6 +239,30 @@ fn access_control_lists_reach_the_kernel() {
     )
     .unwrap_err();
     assert!(messages(&error).contains("access control list is malformed"));
+}
+
+#[test]
+fn a_header_of_the_whole_archive_is_passed_over() {
+    // As `git archive` writes it. What stands before it is not about the entry behind it.
+    let mut builder = tar::Builder::new(Vec::new());
+    builder
+        .append_pax_extensions([("path", &b"before"[..])])
+        .unwrap();
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::XGlobalHeader);
+    let record = b"16 comment=hash\n";
+    header.set_size(record.len() as u64);
+    builder
+        .append_data(&mut header, "pax_global_header", &record[..])
+        .unwrap();
+    let mut header = tar::Header::new_ustar();
+    header.set_size(0);
+    builder.append_data(&mut header, "plain", &[][..]).unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let disk = build(work.path(), &builder.into_inner().unwrap()).unwrap();
+    let mounted = mount::Mount::new(disk.path());
+    assert!(mounted.path().join("plain").exists());
+    assert_eq!(fs::read_dir(mounted.path()).unwrap().count(), 1);
 }
 
 #[test]

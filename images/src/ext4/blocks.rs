@@ -43,6 +43,11 @@ impl BlockWriter {
             .ok_or(Ext4Error::TooLarge)
     }
 
+    /// Bytes of content so far, with the ends of blocks.
+    pub(crate) fn content_bytes(&self) -> u64 {
+        (self.start - geometry::FIRST_CONTENT_BLOCK) * BLOCK_BYTES + self.buffer.len() as u64
+    }
+
     /// Appends `bytes`, padded with zeros to a whole block; returns the first block.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<u32, Ext4Error> {
         let first = self.position()?;
@@ -90,6 +95,8 @@ impl BlockWriter {
                 length: block(length)?,
             });
         }
+        // Kept for every file until the end.
+        runs.shrink_to_fit();
         Ok(runs)
     }
 

@@ -56,12 +56,16 @@ pub enum LayerError {
         actual: Digest,
     },
     /// A bound of [`Limits`](crate::Limits) was passed.
-    #[error("The image has more than {limit} {what}: raise the limit if you trust it")]
+    #[error(
+        "The image has more than {limit} {what}: if you trust it, raise {setting} in limits.json"
+    )]
     Limit {
         /// What is counted.
         what: &'static str,
         /// The bound.
         limit: u64,
+        /// Its name in a file of limits.
+        setting: &'static str,
     },
     /// The disk could not take the content.
     #[error("The content cannot be written")]

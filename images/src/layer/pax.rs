@@ -28,8 +28,9 @@ pub(super) struct PaxSparse {
     offset: Option<u64>,
 }
 
-/// Adds the records of one extended header to `extensions`; later ones win.
-pub(super) fn parse(mut bytes: &[u8], extensions: &mut Extensions) -> Result<(), &'static str> {
+/// Reads the records of one extended header; later ones win.
+pub(super) fn parse(mut bytes: &[u8]) -> Result<Extensions, &'static str> {
+    let mut extensions = Extensions::default();
     while !bytes.is_empty() {
         let (key, value, rest) = split_record(bytes).ok_or("a PAX record has a wrong length")?;
         bytes = rest;
@@ -38,7 +39,7 @@ pub(super) fn parse(mut bytes: &[u8], extensions: &mut Extensions) -> Result<(),
             extensions.take(key, value)?;
         }
     }
-    Ok(())
+    Ok(extensions)
 }
 
 /// `LENGTH KEY=VALUE\n`, where the length counts the whole record.
@@ -187,11 +188,6 @@ mod tests {
         .concat()
     }
 
-    fn parsed(bytes: &[u8]) -> Result<Extensions, &'static str> {
-        let mut extensions = Extensions::default();
-        parse(bytes, &mut extensions).map(|()| extensions)
-    }
-
     #[test]
     fn a_newline_in_a_value_ends_nothing() {
         let value = b"\x01\n20 linkpath=/etc/x\n";
@@ -199,7 +195,7 @@ mod tests {
             record("SCHILY.xattr.security.capability", value),
             record("path", "ä/b=c\nd".as_bytes()),
         ];
-        let extensions = parsed(&bytes.concat()).unwrap();
+        let extensions = parse(&bytes.concat()).unwrap();
         assert_eq!(extensions.xattrs[&b"security.capability"[..]], value);
         assert_eq!(extensions.path.unwrap(), "ä/b=c\nd".as_bytes());
         assert_eq!(extensions.link, None);
@@ -240,7 +236,7 @@ mod tests {
             b"1",
             b"6 abc\n",
         ] {
-            assert!(parsed(bytes).is_err(), "{:?}", bytes.escape_ascii());
+            assert!(parse(bytes).is_err(), "{:?}", bytes.escape_ascii());
         }
     }
 
@@ -266,7 +262,7 @@ mod tests {
         .concat();
         let new = record("GNU.sparse.map", b"0,5,4096,1");
         for bytes in [old, new] {
-            let sparse = parsed(&bytes).unwrap().sparse;
+            let sparse = parse(&bytes).unwrap().sparse;
             assert_eq!(sparse.segments.as_ref(), Some(&segments));
         }
         for bytes in [
@@ -274,7 +270,7 @@ mod tests {
             record("GNU.sparse.map", b"0,x"),
             record("GNU.sparse.numbytes", b"1"),
         ] {
-            assert!(parsed(&bytes).is_err());
+            assert!(parse(&bytes).is_err());
         }
     }
 }

@@ -60,14 +60,16 @@ impl<R: Read> TarReader<R> {
             let header = Header::new(&block)
                 .ok_or_else(|| self.malformed("a header's checksum is wrong"))?;
             match header.type_flag() {
+                // One in place of another, so that a chain of them takes no memory.
                 b'x' => {
                     let records = self.special(&header)?;
-                    pax::parse(&records, &mut prefixed.pax)
-                        .map_err(|reason| self.malformed(reason))?;
+                    prefixed.pax = pax::parse(&records).map_err(|reason| self.malformed(reason))?;
                 }
-                // Records for the whole archive: image builders put comments there at most.
+                // Records for the whole archive: image builders put comments there at most. It is an
+                // entry of its own, so what stood before it is not about the next one.
                 b'g' => {
                     self.special(&header)?;
+                    prefixed = Prefixed::default();
                 }
                 b'L' => prefixed.long_name = Some(until_nul(self.special(&header)?)),
                 b'K' => prefixed.long_link = Some(until_nul(self.special(&header)?)),
@@ -124,8 +126,8 @@ impl<R: Read> TarReader<R> {
             ))
         };
         let (mode, uid, gid, mtime, size) = fields().map_err(|reason| self.malformed(reason))?;
-        let path = pax.path.or(long_name).unwrap_or_else(|| header.path());
-        let link = pax.link.or(long_link).unwrap_or_else(|| header.link());
+        let path = long_name.or(pax.path).unwrap_or_else(|| header.path());
+        let link = long_link.or(pax.link).unwrap_or_else(|| header.link());
         let mut path = pax.sparse.name.clone().unwrap_or(path);
         let device = || {
             let (major, minor) = header.device()?;

@@ -2,16 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Error, Reference, error::FileContext, staging};
-
-/// The longest lock file taken, in bytes.
-const MAX_LENGTH: u64 = 4 << 20;
+use crate::{Digest, Error, Reference, json_file, staging};
 
 /// A JSON file of image names and digests, for keeping under version control.
 #[derive(Clone, Debug)]
@@ -32,29 +28,13 @@ impl LockFile {
     /// # Errors
     /// If it cannot be read or is not a lock file.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let what = || format!("lock file {}", path.display());
-        let content = match fs::metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Content {
-                version: 1,
-                images: BTreeMap::new(),
-            },
-            metadata => {
-                if metadata.context("open", path)?.len() > MAX_LENGTH {
-                    return Err(Error::Document {
-                        what: what(),
-                        reason: format!("it is larger than {MAX_LENGTH} bytes"),
-                    });
-                }
-                let bytes = fs::read(path).context("read", path)?;
-                serde_json::from_slice(&bytes).map_err(|source| Error::Json {
-                    what: what(),
-                    source,
-                })?
-            }
-        };
+        let content = json_file::read(path)?.unwrap_or(Content {
+            version: 1,
+            images: BTreeMap::new(),
+        });
         if content.version != 1 {
             return Err(Error::Document {
-                what: what(),
+                what: path.display().to_string(),
                 reason: format!("it has version {}, only 1 is known", content.version),
             });
         }
@@ -90,6 +70,8 @@ impl LockFile {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -2,16 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
 
-use crate::{Error, error::FileContext};
-
-/// The longest file taken, in bytes.
-const MAX_LENGTH: u64 = 1 << 20;
+use crate::{Error, json_file};
 
 /// Settings of registries, by the domain that stands in references.
 ///
@@ -42,22 +38,7 @@ impl RegistryConfig {
     /// # Errors
     /// If the file cannot be read or is malformed.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        match fs::metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            metadata => {
-                if metadata.context("open", path)?.len() > MAX_LENGTH {
-                    return Err(Error::Document {
-                        what: path.display().to_string(),
-                        reason: format!("it is larger than {MAX_LENGTH} bytes"),
-                    });
-                }
-            }
-        }
-        let bytes = fs::read(path).context("read", path)?;
-        serde_json::from_slice(&bytes).map_err(|source| Error::Json {
-            what: path.display().to_string(),
-            source,
-        })
+        Ok(json_file::read(path)?.unwrap_or_default())
     }
 
     pub(crate) fn settings(&self, domain: &str) -> RegistrySettings {

@@ -22,7 +22,6 @@ pub(crate) struct Applier<'a> {
     layers: usize,
     counter: Counter,
     inflated_left: u64,
-    limits: Limits,
     disk: &'a mut BlockWriter,
 }
 
@@ -45,7 +44,6 @@ impl<'a> Applier<'a> {
             layers: 0,
             counter: Counter::new(limits),
             inflated_left: limits.inflated_bytes,
-            limits,
             disk,
         }
     }
@@ -84,10 +82,7 @@ impl<'a> Applier<'a> {
     fn explain(&self, error: LayerError) -> LayerError {
         match error {
             LayerError::Read(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
-                LayerError::Limit {
-                    what: "inflated bytes",
-                    limit: self.limits.inflated_bytes,
-                }
+                self.counter.inflated()
             }
             error => error,
         }
@@ -111,14 +106,10 @@ impl<'a> Applier<'a> {
             return Ok(());
         }
         if let Some(whiteout) = whiteout::parse(base) {
-            self.counter.entry(0)?;
+            self.counter.whiteout()?;
             return self.white_out(&entry, parents, whiteout);
         }
-        let xattrs = entry
-            .xattrs
-            .iter()
-            .map(|(name, value)| name.len() + value.len());
-        self.counter.entry(base.len() + xattrs.sum::<usize>())?;
+        self.counter.entry(&entry, base)?;
         let parent = self.parent(&entry, parents)?;
         if matches!(kind, EntryKind::Directory) && self.update_directory(parent, base, &entry) {
             return Ok(());
@@ -159,6 +150,7 @@ impl<'a> Applier<'a> {
         Ok(match &entry.kind {
             EntryKind::File { size, segments } => {
                 let runs = self.disk.append_file(*size, segments, content)?;
+                self.counter.content(self.disk.content_bytes())?;
                 Kind::File(FileContent { size: *size, runs })
             }
             EntryKind::Symlink(target) => {
@@ -168,7 +160,6 @@ impl<'a> Applier<'a> {
                         "its symbolic link target is empty or too long",
                     ));
                 }
-                self.counter.entry(target.len())?;
                 Kind::Symlink(target.clone())
             }
             &EntryKind::CharacterDevice { major, minor } => Kind::CharacterDevice { major, minor },
@@ -201,7 +192,7 @@ impl<'a> Applier<'a> {
         let counter = &mut self.counter;
         let make = |name: usize| {
             counter
-                .entry(name)
+                .implied_directory(name)
                 .map(|()| layer)
                 .map_err(Unresolved::Error)
         };

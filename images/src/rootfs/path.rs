@@ -6,6 +6,9 @@ use super::{Kind, NodeId, Tree};
 
 /// The most symbolic links followed for one name (Linux's own limit, path_resolution(7)).
 const MAX_HOPS: usize = 40;
+/// The most components followed for one name, with those of symbolic links: far more than real names
+/// have. Without a bound, a hostile layer could make each of its entries cost milliseconds.
+const MAX_STEPS: usize = 2048;
 /// The longest component, in bytes.
 const MAX_NAME: usize = 255;
 
@@ -62,8 +65,12 @@ impl Tree {
     ) -> Result<Option<Resolved>, E> {
         let mut way: Vec<(NodeId, Vec<u8>)> = Vec::new();
         let mut pending: VecDeque<Vec<u8>> = components.iter().map(|name| name.to_vec()).collect();
-        let mut hops = 0;
+        let (mut hops, mut steps) = (0, 0);
         while let Some(name) = pending.pop_front() {
+            steps += 1;
+            if steps + pending.len() > MAX_STEPS {
+                return Err("its name leads too far through symbolic links".into());
+            }
             let here = way.last().map_or(Self::ROOT, |(node, _)| *node);
             if name == b".." {
                 way.pop();

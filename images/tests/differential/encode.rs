@@ -121,6 +121,10 @@ fn long(
         records.add(key, text);
         return;
     }
+    append_long(builder, kind, text);
+}
+
+fn append_long(builder: &mut Builder<Vec<u8>>, kind: u8, text: &[u8]) {
     let mut header = Header::new_gnu();
     put(&mut header.as_old_mut().name, b"././@LongLink");
     header.set_entry_type(EntryType::new(kind));
@@ -128,6 +132,33 @@ fn long(
     header.set_cksum();
     let data = [text, b"\0"].concat();
     builder.append(&header, data.as_slice()).unwrap();
+}
+
+/// A header that says something of what follows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Front {
+    /// A PAX record of the next entry.
+    Pax(&'static str, &'static str),
+    /// The next entry's name, as GNU tar writes it.
+    LongName(&'static str),
+}
+
+/// An archive of one empty file named `plain`, with headers in front of it.
+pub(crate) fn file_behind(fronts: &[Front]) -> Vec<u8> {
+    let mut builder = Builder::new(Vec::new());
+    for front in fronts {
+        match *front {
+            Front::Pax(key, value) => builder
+                .append_pax_extensions([(key, value.as_bytes())])
+                .unwrap(),
+            Front::LongName(name) => append_long(&mut builder, b'L', name.as_bytes()),
+        }
+    }
+    let mut header = Header::new_ustar();
+    header.set_mode(0o644);
+    header.set_mtime(1);
+    builder.append_data(&mut header, "plain", &[][..]).unwrap();
+    builder.into_inner().unwrap()
 }
 
 /// A file's stored bytes; sparse ones in the PAX formats 0.1 and 1.0.

@@ -16,7 +16,6 @@ mod generate;
 use std::{path::Path, process::Command};
 
 use common::{layout::Layout, mount, snapshot};
-use generate::Entry;
 use images::{DiskCache, Store};
 use proptest::{
     prelude::*,
@@ -38,7 +37,8 @@ fn no_stack_of_layers_differs_from_umoci() {
     let mut runner = TestRunner::new_with_rng(config, seed);
     let mut applied = std::cell::Cell::new(0);
     let outcome = runner.run(&generate::stacks(), |stack| {
-        if compare(&stack)? {
+        let archives: Vec<Vec<u8>> = stack.iter().map(|layer| encode::archive(layer)).collect();
+        if compare(&archives)? {
             applied.set(applied.get() + 1);
         }
         Ok(())
@@ -59,13 +59,32 @@ fn no_stack_of_layers_differs_from_umoci() {
     );
 }
 
-/// Whether both applied the stack; fails if they disagree.
-fn compare(stack: &[Vec<Entry>]) -> Result<bool, TestCaseError> {
+/// Headers in front of an entry, in every order: both must agree on which of them count.
+#[test]
+fn headers_that_pile_up_mean_what_they_mean_to_umoci() {
+    use encode::Front::{LongName, Pax};
+    let piles = [
+        vec![Pax("path", "first"), Pax("path", "second")],
+        vec![Pax("mtime", "5.5"), Pax("path", "second")],
+        vec![Pax("path", "pax"), LongName("gnu")],
+        vec![LongName("gnu"), Pax("path", "pax")],
+        vec![LongName("first"), LongName("second")],
+    ];
+    for pile in piles {
+        let archive = encode::file_behind(&pile);
+        match compare(&[archive]) {
+            Ok(applied) => assert!(applied, "{pile:?} is refused"),
+            Err(error) => panic!("{pile:?}: {error}"),
+        }
+    }
+}
+
+/// Whether both applied the layers; fails if they disagree.
+fn compare(archives: &[Vec<u8>]) -> Result<bool, TestCaseError> {
     let work = tempfile::tempdir().unwrap();
     let folder = work.path().join("layout");
     let mut layout = Layout::new(&folder);
-    let archives: Vec<Vec<u8>> = stack.iter().map(|layer| encode::archive(layer)).collect();
-    let image = layout.image("amd64", &archives);
+    let image = layout.image("amd64", archives);
     layout.name(image, "x");
 
     let store = Store::open(&work.path().join("images")).unwrap();
