@@ -1,5 +1,27 @@
-# The emulated KVM host's kernel and initramfs, made once from Debian's packages.
+# What the emulated KVM host is made of: QEMU, a kernel and an initramfs, from Debian's packages.
 # shellcheck shell=bash disable=SC2154
+
+# kvm_host_qemu ARCH: prints the words that start QEMU, one a line. It is not the machine's own, which
+# is Debian 12's 7.2: that one's SVM hangs now and then, with all CPUs busy. It borrows the libraries
+# and the firmware of that one, though.
+kvm_host_qemu() {
+	local arch=$1 debs key qemu work deb
+	[[ -e /usr/share/seabios/bios-256k.bin ]] || die "the emulated KVM host needs the package qemu-system-x86"
+	mapfile -t debs < <("$root/scripts/debian-package" --suite bookworm-backports --arch amd64 \
+		qemu-system-x86 qemu-system-common qemu-system-data)
+	((${#debs[@]} == 3)) || exit 1
+	key=$(printf '%s\n' "${debs[@]##*/}" | sha256sum | cut -c1-16)
+	qemu=$lab/kvm-host/qemu-$key
+	if [[ ! -d $qemu ]]; then
+		mkdir -p "$lab/kvm-host"
+		work=$(mktemp -d "$lab/kvm-host/new.XXXXXX")
+		for deb in "${debs[@]}"; do
+			dpkg-deb -x "$deb" "$work"
+		done
+		mv -T "$work" "$qemu" 2>/dev/null || rm -rf "$work"
+	fi
+	printf '%s\n' "$qemu/usr/bin/qemu-system-$arch" -L "$qemu/usr/share/qemu" -L /usr/share/seabios
+}
 
 # kvm_host_image ARCH: prints the folder that holds `kernel` and `initramfs`.
 kvm_host_image() {
