@@ -5,6 +5,7 @@
 
 mod arch;
 pub mod backend;
+mod boot;
 pub mod config;
 mod devices;
 mod initramfs;

@@ -14,7 +14,7 @@ use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::{Kvm, VcpuFd};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
-use crate::arch;
+use crate::arch::{self, Chipset, VcpuTemplate};
 use crate::backend::kvm::kick::VcpuThread;
 
 /// The only version of the KVM interface since Linux 2.6.22.
@@ -28,9 +28,9 @@ const TIME_LIMIT: Duration = Duration::from_secs(2);
 pub enum SelfTestError {
     /// There is no `/dev/kvm`, or no driver behind it.
     #[error(
-        "This host has no KVM: /dev/kvm is missing. Load the kvm_intel or kvm_amd module; if that \
-         fails, turn on virtualization in the firmware, or nested virtualization if this host is \
-         itself a virtual machine"
+        "This host has no KVM: /dev/kvm is missing. {}, or nested virtualization if this host is \
+         itself a virtual machine",
+        arch::TURN_ON_KVM
     )]
     NoDevice,
     /// This user may not open `/dev/kvm`.
@@ -191,16 +191,20 @@ fn run_guest(kvm: &Kvm, thread: &VcpuThread) -> Result<(Option<Step>, Outcome), 
     // SAFETY: the region is a mapping of this size, and no vCPU runs after this function.
     unsafe { vm.set_user_memory_region(region) }
         .map_err(|error| host("give memory to a virtual machine")(error.into()))?;
-    vm.create_irq_chip()
-        .map_err(|error| host("create an interrupt controller with KVM")(error.into()))?;
-    let mut vcpu = vm
+    let no_chipset = || host("create an interrupt controller with KVM");
+    let mut chipset = Chipset::new(&vm, 1).map_err(no_chipset())?;
+    let vcpu = vm
         .create_vcpu(0)
         .map_err(|error| host("create a vCPU with KVM")(error.into()))?;
-    arch::prepare_self_test(kvm, &vcpu, &memory).map_err(host("set up a vCPU with KVM"))?;
-    let _entered = thread
-        .enter(&vcpu)
-        .map_err(host("set up a vCPU's thread"))?;
-    Ok(run_vcpu(&mut vcpu))
+    let set_up = host("set up a vCPU with KVM");
+    let template = VcpuTemplate::new(kvm, &vm, 1).map_err(&set_up)?;
+    template.apply(&vcpu, 0).map_err(&set_up)?;
+    let mut vcpus = [vcpu];
+    chipset.complete(&vcpus).map_err(no_chipset())?;
+    let [vcpu] = &mut vcpus;
+    arch::enter_self_test(vcpu, &chipset, &memory).map_err(&set_up)?;
+    let _entered = thread.enter(vcpu).map_err(host("set up a vCPU's thread"))?;
+    Ok(run_vcpu(vcpu))
 }
 
 fn run_vcpu(vcpu: &mut VcpuFd) -> (Option<Step>, Outcome) {

@@ -80,23 +80,23 @@ impl Bus {
         &self.devices
     }
 
-    /// Answers a vCPU's read. Where nothing is, all bits are ones.
-    pub(crate) fn read(&self, address: u64, data: &mut [u8]) {
+    /// Answers a vCPU's read. `false` if no device is there.
+    pub(crate) fn read(&self, address: u64, data: &mut [u8]) -> bool {
         let Some((device, offset)) = self.find(address) else {
-            data.fill(0xff);
-            return;
+            return false;
         };
         match (offset, <&mut [u8; 4]>::try_from(&mut *data)) {
             // Every interrupt handler reads this: it must not wait for the device's work.
             (INTERRUPT_STATUS, Ok(data)) => *data = device.interrupt.status().to_le_bytes(),
             _ => device.transport().read(offset, data),
         }
+        true
     }
 
-    /// Takes a vCPU's write. Where nothing is, nothing happens.
-    pub(crate) fn write(&self, address: u64, data: &[u8]) {
+    /// Takes a vCPU's write. `false` if no device is there.
+    pub(crate) fn write(&self, address: u64, data: &[u8]) -> bool {
         let Some((device, offset)) = self.find(address) else {
-            return;
+            return false;
         };
         match (offset, <[u8; 4]>::try_from(data)) {
             (INTERRUPT_ACKNOWLEDGE, Ok(data)) => {
@@ -109,6 +109,7 @@ impl Bus {
                 }
             }
         }
+        true
     }
 
     fn find(&self, address: u64) -> Option<(&BusDevice, u64)> {

@@ -13,3 +13,12 @@ pub(crate) struct MmioSlot {
     /// Number of its interrupt line.
     pub(crate) gsi: u32,
 }
+
+/// What a vCPU reads or writes outside its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A guest address without memory.
+    Memory(u64),
+    /// An I/O port, where the architecture has them.
+    Port(u16),
+}

@@ -1,27 +1,59 @@
-//! Where a serial port's output goes.
+//! The serial port, a 16550A that only sends.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
+use kvm_ioctls::VmFd;
 use rustix::event::{PollFd, PollFlags, poll};
-use vmm_sys_util::eventfd::EventFd;
+use vm_superio::serial::NoEvents;
+use vm_superio::{Serial, Trigger};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+/// A serial port, wherever its registers are.
+#[derive(Debug)]
+pub(crate) struct SerialPort(Serial<SerialInterrupt, NoEvents, SerialOutput>);
+
+impl SerialPort {
+    /// A port that sends to `output`, until `stop` is readable.
+    pub(crate) fn new(vm: &VmFd, output: OwnedFd, gsi: u32, stop: &EventFd) -> io::Result<Self> {
+        let interrupt = EventFd::new(EFD_NONBLOCK)?;
+        vm.register_irqfd(&interrupt, gsi)?;
+        let output = SerialOutput {
+            output: output.into(),
+            stop: stop.try_clone()?,
+        };
+        Ok(Self(Serial::new(SerialInterrupt(interrupt), output)))
+    }
+
+    /// The value of a register, one of eight.
+    pub(crate) fn read(&mut self, register: u8) -> u8 {
+        self.0.read(register)
+    }
+
+    /// Writes a register.
+    pub(crate) fn write(&mut self, register: u8, value: u8) {
+        // Output that cannot be written is lost, as on a line that nobody listens to.
+        let _ = self.0.write(register, value);
+    }
+}
+
+#[derive(Debug)]
+struct SerialInterrupt(EventFd);
+
+impl Trigger for SerialInterrupt {
+    type E = io::Error;
+
+    fn trigger(&self) -> io::Result<()> {
+        self.0.write(1)
+    }
+}
 
 /// Writes to a descriptor that may block, until the machine stops.
 #[derive(Debug)]
-pub(crate) struct SerialOutput {
+struct SerialOutput {
     output: File,
     stop: EventFd,
-}
-
-impl SerialOutput {
-    /// Output to `output`, given up once `stop` is readable.
-    pub(crate) fn new(output: OwnedFd, stop: EventFd) -> Self {
-        Self {
-            output: output.into(),
-            stop,
-        }
-    }
 }
 
 impl Write for SerialOutput {

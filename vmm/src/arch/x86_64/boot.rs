@@ -1,23 +1,18 @@
 //! Loading Linux by its 64-bit boot protocol (`Documentation/arch/x86/boot.rst`).
 
-use std::fs::File;
-use std::io;
-use std::path::Path;
-
 use linux_loader::loader::bootparam::{SETUP_RNG_SEED, boot_e820_entry, boot_params};
 use linux_loader::loader::{Elf, KernelLoader};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+use vm_memory::{ByteValued, GuestAddress};
 
-use super::{acpi, layout, memory_ranges, mptable};
+use super::{Chipset, acpi, layout, memory_ranges, mptable};
 use crate::backend::StartError;
+use crate::boot::{self, write};
 use crate::config::{Discovery, VmConfig};
 use crate::devices::MmioSlot;
-use crate::initramfs::Initramfs;
 use crate::memory::GuestRam;
 
 const E820_RAM: u32 = 1;
 const E820_RESERVED: u32 = 2;
-const PAGE: u64 = 4096;
 
 /// Where and how the first vCPU starts.
 #[derive(Clone, Copy, Debug)]
@@ -34,11 +29,14 @@ pub(crate) fn load(
     memory: &GuestRam,
     config: &VmConfig,
     devices: &[MmioSlot],
+    _chipset: &Chipset,
 ) -> Result<Entry, StartError> {
-    let (address, kernel_end) = load_kernel(memory, &config.kernel, config.memory)?;
-    let ramdisk = load_initramfs(memory, config, kernel_end)?;
+    let (address, kernel_end) = load_kernel(memory, config)?;
+    let low_memory = config.memory.min(layout::HOLE_START);
+    let ramdisk = boot::load_initramfs(memory, config, kernel_end..low_memory)?;
     let command_line = command_line(config, devices)?;
-    write(memory, &command_line, layout::COMMAND_LINE)?;
+    // Memory is zero: the final NUL is there.
+    write(memory, command_line.as_bytes(), layout::COMMAND_LINE)?;
     let seed = rng_seed()?;
     write(memory, &seed, layout::SETUP_DATA)?;
 
@@ -47,7 +45,7 @@ pub(crate) fn load(
     params.hdr.header = u32::from_le_bytes(*b"HdrS");
     params.hdr.type_of_loader = 0xff;
     params.hdr.cmd_line_ptr = low_address(layout::COMMAND_LINE);
-    params.hdr.cmdline_size = u32::try_from(command_line.len() - 1).unwrap_or(u32::MAX);
+    params.hdr.cmdline_size = u32::try_from(command_line.len()).unwrap_or(u32::MAX);
     params.hdr.setup_data = layout::SETUP_DATA.0;
     params.hdr.ramdisk_image = low_address(ramdisk.address);
     params.hdr.ramdisk_size = ramdisk.size;
@@ -73,74 +71,23 @@ pub(crate) fn load(
             ));
         }
     }
-    memory
-        .write_obj(params, layout::BOOT_PARAMS)
-        .map_err(memory_error)?;
+    write(memory, params.as_slice(), layout::BOOT_PARAMS)?;
     Ok(Entry { address })
 }
 
-fn load_kernel(
-    memory: &GuestRam,
-    path: &Path,
-    memory_size: u64,
-) -> Result<(GuestAddress, u64), StartError> {
-    let mut file = File::open(path).map_err(|source| StartError::Host {
-        what: format!("Cannot open the kernel {}", path.display()),
-        source,
-    })?;
-    let kernel = Elf::load(memory, None, &mut file, Some(layout::HIGH_MEMORY)).map_err(|error| {
-        StartError::Config(format!(
-            "Cannot load the kernel {} into {} MiB of memory: it is not an ELF vmlinux or does not \
-             fit ({error})",
-            path.display(),
-            memory_size >> 20,
-        ))
-    })?;
-    if !memory.address_in_range(kernel.kernel_load) {
-        return Err(StartError::Config(format!(
-            "The kernel {} starts outside the guest's memory",
-            path.display()
-        )));
-    }
-    Ok((kernel.kernel_load, kernel.kernel_end))
+fn load_kernel(memory: &GuestRam, config: &VmConfig) -> Result<(GuestAddress, u64), StartError> {
+    let mut file = boot::open_kernel(&config.kernel)?;
+    let kernel =
+        Elf::load(memory, None, &mut file, Some(layout::HIGH_MEMORY)).map_err(|error| {
+            let reason = format!("it is not an ELF vmlinux or does not fit ({error})");
+            boot::cannot_load(config, &reason)
+        })?;
+    let entry = boot::check_entry(memory, config, kernel.kernel_load)?;
+    Ok((entry, kernel.kernel_end))
 }
 
-struct Ramdisk {
-    address: GuestAddress,
-    size: u32,
-}
-
-/// Loads the initramfs to the end of low memory.
-fn load_initramfs(
-    memory: &GuestRam,
-    config: &VmConfig,
-    kernel_end: u64,
-) -> Result<Ramdisk, StartError> {
-    let initramfs = Initramfs::open(&config.initramfs)?;
-    let low_memory = config.memory.min(layout::HOLE_START);
-    let size = initramfs.size();
-    let too_small = || {
-        StartError::Config(format!(
-            "{} MiB of memory are too small for the kernel and {} KiB of initramfs",
-            config.memory >> 20,
-            size >> 10,
-        ))
-    };
-    let start = low_memory
-        .checked_sub(size)
-        .map(|start| start / PAGE * PAGE)
-        .filter(|&start| start >= kernel_end)
-        .ok_or_else(too_small)?;
-    let address = GuestAddress(start);
-    initramfs.load(memory, address)?;
-    Ok(Ramdisk {
-        address,
-        size: u32::try_from(size).map_err(|_| too_small())?,
-    })
-}
-
-/// The kernel's command line with its final NUL.
-fn command_line(config: &VmConfig, devices: &[MmioSlot]) -> Result<Vec<u8>, StartError> {
+/// The kernel's command line.
+fn command_line(config: &VmConfig, devices: &[MmioSlot]) -> Result<String, StartError> {
     let mut line = config.command_line.clone();
     if config.discovery == Discovery::CommandLine {
         for slot in devices {
@@ -152,31 +99,13 @@ fn command_line(config: &VmConfig, devices: &[MmioSlot]) -> Result<Vec<u8>, Star
             ));
         }
     }
-    let mut bytes = line.into_bytes();
-    if bytes.contains(&0) {
-        return Err(StartError::Config(
-            "The kernel's command line has a NUL byte".into(),
-        ));
-    }
-    bytes.push(0);
-    if bytes.len() > layout::COMMAND_LINE_SIZE {
-        return Err(StartError::Config(format!(
-            "The kernel's command line has {} bytes, and {} are possible",
-            bytes.len() - 1,
-            layout::COMMAND_LINE_SIZE - 1
-        )));
-    }
-    Ok(bytes)
+    boot::check_command_line(line, layout::COMMAND_LINE_SIZE)
 }
 
 /// `struct setup_data` with a seed for the kernel's random number generator.
 fn rng_seed() -> Result<Vec<u8>, StartError> {
     const SEED_SIZE: u32 = 32;
-    let mut seed = [0; SEED_SIZE as usize];
-    crate::random::fill(&mut seed).map_err(|source| StartError::Host {
-        what: "Cannot get random bytes".into(),
-        source,
-    })?;
+    let seed: [u8; SEED_SIZE as usize] = boot::seed()?;
     let mut entry = Vec::new();
     entry.extend_from_slice(&0_u64.to_le_bytes()); // no next one
     entry.extend_from_slice(&SETUP_RNG_SEED.to_le_bytes());
@@ -211,15 +140,4 @@ fn e820(memory: u64) -> Vec<boot_e820_entry> {
 
 fn low_address(address: GuestAddress) -> u32 {
     u32::try_from(address.0).unwrap_or(u32::MAX)
-}
-
-fn write(memory: &GuestRam, bytes: &[u8], address: GuestAddress) -> Result<(), StartError> {
-    memory.write_slice(bytes, address).map_err(memory_error)
-}
-
-fn memory_error(error: vm_memory::GuestMemoryError) -> StartError {
-    StartError::Host {
-        what: "Cannot write to the guest's memory".into(),
-        source: io::Error::other(error),
-    }
 }

@@ -16,11 +16,11 @@ mod vm;
 
 pub(crate) use boot::load;
 pub(crate) use memory::memory_ranges;
-pub(crate) use ports::{PortWrite, Ports};
+pub(crate) use ports::PlatformDevices;
 pub(crate) use qemu::{QEMU, qemu_machine};
-pub(crate) use self_test::{SELF_TEST_MEMORY, prepare_self_test, self_test_step};
+pub(crate) use self_test::{SELF_TEST_MEMORY, enter_self_test, self_test_step};
 pub(crate) use syscalls::{EVENT_SYSCALLS, VCPU_IOCTLS};
-pub(crate) use vcpu::{VcpuTemplate, describe_vcpu};
+pub(crate) use vcpu::{VcpuTemplate, describe_vcpu, enter_kernel};
 pub(crate) use vm::{
-    MAX_DEVICES, MAX_VCPUS, REQUIRED_CAPABILITIES, mmio_index, mmio_slot, prepare_vm,
+    Chipset, MAX_DEVICES, MAX_VCPUS, REQUIRED_CAPABILITIES, TURN_ON_KVM, mmio_index, mmio_slot,
 };

@@ -3,10 +3,11 @@
 use std::arch::global_asm;
 use std::io;
 
-use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_dtable, kvm_regs, kvm_segment};
-use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
+use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment};
+use kvm_ioctls::{VcpuExit, VcpuFd};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use super::Chipset;
 use crate::self_test::Step;
 
 global_asm!(include_str!("self_test.s"));
@@ -45,15 +46,12 @@ const TSS_LIMIT: u16 = 103;
 const IDT_LIMIT: u16 = 0xfff;
 
 /// Puts the program into `memory` and the vCPU at its start.
-pub(crate) fn prepare_self_test(
-    kvm: &Kvm,
+pub(crate) fn enter_self_test(
     vcpu: &VcpuFd,
+    _chipset: &Chipset,
     memory: &GuestMemoryMmap,
 ) -> io::Result<()> {
     write_memory(memory).map_err(io::Error::other)?;
-    let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?;
-    vcpu.set_cpuid2(&cpuid)?;
-
     let mut sregs = vcpu.get_sregs()?;
     let segment = kvm_segment {
         limit: 0xffff_ffff,

@@ -6,7 +6,7 @@ use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_dtable, kvm_fpu, kvm_lapic_state, kvm_msr_entry,
     kvm_regs, kvm_segment,
 };
-use kvm_ioctls::{Cap, Kvm, VcpuFd};
+use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::boot::Entry;
@@ -44,39 +44,35 @@ pub(crate) struct VcpuTemplate {
 
 impl VcpuTemplate {
     /// For a machine of `count` vCPUs: all that this host offers.
-    pub(crate) fn new(kvm: &Kvm, count: u8) -> io::Result<Self> {
+    pub(crate) fn new(kvm: &Kvm, _vm: &VmFd, count: u8) -> io::Result<Self> {
         let mut cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?;
         let deadline_timer = kvm.check_extension(Cap::TscDeadlineTimer);
         topology::describe_machine(&mut cpuid, count, deadline_timer);
         Ok(Self { cpuid })
     }
 
-    /// Prepares the vCPU of this index. The first one starts at `entry`, the others wait for it.
-    pub(crate) fn apply(
-        &self,
-        vcpu: &VcpuFd,
-        index: u8,
-        entry: Entry,
-        memory: &GuestRam,
-    ) -> io::Result<()> {
+    /// Makes the vCPU of this index what it is. All but the first wait for that one to start them.
+    pub(crate) fn apply(&self, vcpu: &VcpuFd, index: u8) -> io::Result<()> {
         let mut cpuid = self.cpuid.clone();
         topology::describe_vcpu(&mut cpuid, index);
         vcpu.set_cpuid2(&cpuid)?;
         set_msrs(vcpu)?;
-        set_local_interrupts(vcpu)?;
-        if index == 0 {
-            set_fpu(vcpu)?;
-            write_tables(memory).map_err(io::Error::other)?;
-            set_system_registers(vcpu)?;
-            vcpu.set_regs(&kvm_regs {
-                rflags: 2,
-                rip: entry.address.0,
-                rsi: BOOT_PARAMS.0,
-                ..Default::default()
-            })?;
-        }
-        Ok(())
+        set_local_interrupts(vcpu)
     }
+}
+
+/// Puts the first vCPU at the kernel's entry.
+pub(crate) fn enter_kernel(vcpu: &VcpuFd, entry: Entry, memory: &GuestRam) -> io::Result<()> {
+    set_fpu(vcpu)?;
+    write_tables(memory).map_err(io::Error::other)?;
+    set_system_registers(vcpu)?;
+    vcpu.set_regs(&kvm_regs {
+        rflags: 2,
+        rip: entry.address.0,
+        rsi: BOOT_PARAMS.0,
+        ..Default::default()
+    })?;
+    Ok(())
 }
 
 /// Where a vCPU is, for messages.

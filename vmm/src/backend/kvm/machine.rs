@@ -10,7 +10,7 @@ use kvm_ioctls::{VcpuFd, VmFd};
 use super::lifecycle::{Lifecycle, PanicGuard};
 use super::sandbox::Sandbox;
 use super::vcpu;
-use crate::arch::Ports;
+use crate::arch::PlatformDevices;
 use crate::backend::{Machine, VmExit};
 use crate::devices::bus::Bus;
 use crate::devices::event_loop::EventLoop;
@@ -28,7 +28,7 @@ pub(super) struct KvmMachine {
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) bus: Bus,
-    pub(super) ports: Mutex<Ports>,
+    pub(super) platform: Mutex<PlatformDevices>,
     pub(super) sandbox: Sandbox,
     // After the devices, which refer to both; and memory after the machine that it is mapped into.
     pub(super) _vm: VmFd,

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use self::lifecycle::Lifecycle;
 use self::machine::{KvmMachine, Parts};
 use self::sandbox::Sandbox;
-use crate::arch::{self, Ports, VcpuTemplate};
+use crate::arch::{self, Chipset, PlatformDevices, VcpuTemplate};
 use crate::backend::{Backend, Machine, StartError};
 use crate::config::VmConfig;
 use crate::devices::bus::Bus;
@@ -52,29 +52,34 @@ impl Backend for Kvm {
             .map_err(failed(&format!(
                 "Cannot get {mib} MiB of memory for the guest"
             )))?;
-        let entry = arch::load(&memory, &config, &slots)?;
 
         let set_up = failed("Cannot set up a virtual machine with KVM");
-        arch::prepare_vm(&vm).map_err(&set_up)?;
-        let template = VcpuTemplate::new(&kvm, config.vcpus).map_err(&set_up)?;
+        let mut chipset = Chipset::new(&vm, config.vcpus).map_err(&set_up)?;
+        let template = VcpuTemplate::new(&kvm, &vm, config.vcpus).map_err(&set_up)?;
         let mut vcpus = Vec::with_capacity(config.vcpus.into());
         for index in 0..config.vcpus {
             let vcpu = vm
                 .create_vcpu(index.into())
                 .map_err(|e| failed(&format!("Cannot create vCPU {index}"))(e.into()))?;
             template
-                .apply(&vcpu, index, entry, &memory)
+                .apply(&vcpu, index)
                 .map_err(failed(&format!("Cannot set up vCPU {index}")))?;
             vcpus.push(vcpu);
+        }
+        chipset.complete(&vcpus).map_err(&set_up)?;
+        let entry = arch::load(&memory, &config, &slots, &chipset)?;
+        if let Some(first) = vcpus.first() {
+            arch::enter_kernel(first, entry, &memory).map_err(failed("Cannot set up vCPU 0"))?;
         }
 
         let lifecycle = Arc::new(Lifecycle::new(config.vcpus).map_err(&set_up)?);
         let bus = Bus::new(devices, &vm, &memory)
             .map_err(failed("Cannot connect the devices to the virtual machine"))?;
-        let ports = Ports::new(&vm, config.serial, lifecycle.stop()).map_err(&set_up)?;
+        let platform =
+            PlatformDevices::new(&vm, config.serial, lifecycle.stop()).map_err(&set_up)?;
         let parts = Parts {
             bus,
-            ports: Mutex::new(ports),
+            platform: Mutex::new(platform),
             sandbox: Sandbox::new().map_err(&set_up)?,
             _vm: vm,
             _memory: memory,

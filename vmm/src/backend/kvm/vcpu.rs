@@ -1,14 +1,14 @@
 //! A vCPU's thread.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::lifecycle::{Lifecycle, PanicGuard};
 use super::machine::Parts;
-use crate::arch::{self, PortWrite, Ports};
+use crate::arch::{self, PlatformDevices};
 use crate::backend::VmExit;
-use crate::devices::bus::Bus;
+use crate::devices::Place;
 
 /// Runs a vCPU until the machine ends.
 pub(super) fn run(index: u8, mut vcpu: VcpuFd, parts: &Parts, lifecycle: &Lifecycle) {
@@ -32,31 +32,39 @@ pub(super) fn run(index: u8, mut vcpu: VcpuFd, parts: &Parts, lifecycle: &Lifecy
         return lifecycle.end(Some(VmExit::Broken(message)));
     }
     while !lifecycle.is_ending() {
-        if let Some(exit) = step(&name, &mut vcpu, &parts.bus, &parts.ports) {
+        if let Some(exit) = step(&name, &mut vcpu, parts) {
             lifecycle.end(Some(exit));
         }
     }
 }
 
 /// Runs the vCPU to its next exit and answers that.
-fn step(name: &str, vcpu: &mut VcpuFd, bus: &Bus, ports: &Mutex<Ports>) -> Option<VmExit> {
+fn step(name: &str, vcpu: &mut VcpuFd, parts: &Parts) -> Option<VmExit> {
     let exit = match vcpu.run() {
         Ok(exit) => exit,
         Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => return None,
         Err(error) => {
-            return Some(VmExit::Broken(format!("KVM cannot run {name}: {error}")));
+            let state = arch::describe_vcpu(vcpu);
+            return Some(VmExit::Broken(format!(
+                "KVM cannot run {name}: {error} ({state})"
+            )));
         }
     };
+    let platform = || lock(&parts.platform);
     match exit {
-        VcpuExit::MmioRead(address, data) => bus.read(address, data),
-        VcpuExit::MmioWrite(address, data) => bus.write(address, data),
-        VcpuExit::IoIn(port, data) => lock(ports).read(port, data),
-        VcpuExit::IoOut(port, data) => {
-            if lock(ports).write(port, data) == PortWrite::Ended {
-                return Some(VmExit::Guest);
+        VcpuExit::MmioRead(address, data) => {
+            if !parts.bus.read(address, data) {
+                platform().read(Place::Memory(address), data);
             }
         }
-        // A triple fault: how some kernels reset.
+        VcpuExit::MmioWrite(address, data) => {
+            if !parts.bus.write(address, data) {
+                return platform().write(Place::Memory(address), data);
+            }
+        }
+        VcpuExit::IoIn(port, data) => platform().read(Place::Port(port), data),
+        VcpuExit::IoOut(port, data) => return platform().write(Place::Port(port), data),
+        // The guest asked its firmware, or a triple fault: how some kernels reset.
         VcpuExit::Shutdown | VcpuExit::SystemEvent(..) => return Some(VmExit::Guest),
         VcpuExit::Intr => {}
         VcpuExit::FailEntry(reason, cpu) => {
@@ -78,7 +86,7 @@ fn step(name: &str, vcpu: &mut VcpuFd, bus: &Bus, ports: &Mutex<Ports>) -> Optio
     None
 }
 
-fn lock(ports: &Mutex<Ports>) -> std::sync::MutexGuard<'_, Ports> {
+fn lock(devices: &Mutex<PlatformDevices>) -> MutexGuard<'_, PlatformDevices> {
     // A thread that panicked with the lock has already ended the machine.
-    ports.lock().unwrap_or_else(PoisonError::into_inner)
+    devices.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,65 @@
+# A Rust toolchain that builds for another architecture: the machine's own if it has that target's
+# standard library, else Debian's compiler, unpacked and not installed.
+# shellcheck shell=bash disable=SC2154
+
+# need_cross ARCH: exports what cargo needs to build static programs for ARCH and to run them, and
+# sets $cross_target.
+need_cross() {
+	local arch=$1 debian_arch upper libraries
+	case $arch in
+	aarch64) debian_arch=arm64 ;;
+	*) die "no cross toolchain for $arch" ;;
+	esac
+	need "$arch-linux-gnu-gcc:gcc-$arch-linux-gnu" \
+		"/usr/$arch-linux-gnu/lib/libc.a:libc6-dev-$debian_arch-cross" \
+		"qemu-$arch-static:qemu-user-static"
+	cross_target=$arch-unknown-linux-gnu
+	libraries=$(rustc --print target-libdir --target "$cross_target")
+	if [[ ! -d $libraries ]]; then
+		unpacked_rust "$debian_arch"
+	fi
+	upper=${cross_target^^}
+	upper=${upper//-/_}
+	export "CARGO_TARGET_${upper}_LINKER=$arch-linux-gnu-gcc"
+	# Static: so a program runs where there is nothing else of its architecture.
+	export "CARGO_TARGET_${upper}_RUSTFLAGS=-Ctarget-feature=+crt-static"
+	export "CARGO_TARGET_${upper}_RUNNER=qemu-$arch-static"
+	# Another compiler: its files would take turns with those of the machine's own.
+	export CARGO_TARGET_DIR=$root/target/cross
+}
+
+# Debian's compiler with the standard libraries of this machine and of DEBIAN_ARCH. Sets RUSTC, and
+# RUSTC_WORKSPACE_WRAPPER_CLIPPY to the clippy that fits it.
+unpacked_rust() {
+	local own=(rustc-web libstd-rust-web-1.96 libstd-rust-web-dev libllvm22 rust-web-clippy)
+	local debs key folder work deb
+	mapfile -t debs < <("$root/scripts/debian-package" "${own[@]}" &&
+		"$root/scripts/debian-package" --arch "$1" libstd-rust-web-dev)
+	((${#debs[@]} == ${#own[@]} + 1)) || die "Debian's Rust cannot be fetched"
+	key=$(echo "${debs[@]##*/}" | sha256sum | cut -c1-16)
+	folder=$lab/cross/rust-$key
+	if [[ ! -d $folder ]]; then
+		say "unpacking Debian's Rust compiler for $1"
+		mkdir -p "$lab/cross"
+		work=$(mktemp -d "$lab/cross/new.XXXXXX")
+		for deb in "${debs[@]}"; do
+			dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$work" --exclude './usr/share/doc' --exclude '*/man'
+		done
+		# Named as what they stand for: cargo asks a compiler by any other name too much.
+		mkdir "$work/bin"
+		make_wrapper "$work/bin/rustc" "$folder" rustc
+		make_wrapper "$work/bin/clippy-driver" "$folder" clippy-driver
+		# Another run may have made the same meanwhile.
+		mv -T "$work" "$folder" 2>/dev/null || rm -rf "$work"
+	fi
+	export RUSTC=$folder/bin/rustc
+	cross_clippy=$folder/bin/clippy-driver
+}
+
+make_wrapper() { # FILE FOLDER PROGRAM
+	cat >"$1" <<-END
+		#!/bin/sh
+		LD_LIBRARY_PATH=$2/usr/lib/$(uname -m)-linux-gnu exec $2/usr/bin/$3 "\$@"
+	END
+	chmod 755 "$1"
+}
