@@ -4,9 +4,27 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
+use crate::arch;
+
+/// A guest's architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arch {
+    /// 64-bit x86.
+    X86_64,
+    /// 64-bit ARM, little-endian.
+    Aarch64,
+}
+
+impl Arch {
+    /// The host's, which this program is compiled for.
+    pub const HOST: Self = arch::HOST;
+}
+
 /// One virtual machine. Descriptors in it belong to the machine and are closed with it.
 #[derive(Debug)]
 pub struct VmConfig {
+    /// What the kernel is for. The `kvm` backend runs the host's only.
+    pub arch: Arch,
     /// Number of vCPUs, at least one.
     pub vcpus: u8,
     /// Guest memory in bytes, a multiple of 4096.

@@ -4,6 +4,8 @@
 //! start, but system calls of their programs may not arrive. So a small guest tries what every
 //! kernel needs, in a scratch machine that lives for some milliseconds.
 
+mod program;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -11,11 +13,14 @@ use std::thread;
 use std::time::Duration;
 
 use kvm_bindings::kvm_userspace_memory_region;
-use kvm_ioctls::{Kvm, VcpuFd};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 use crate::arch::{self, Chipset, VcpuTemplate};
 use crate::backend::kvm::kick::VcpuThread;
+use crate::devices::Place;
+
+pub(crate) use program::program;
 
 /// The only version of the KVM interface since Linux 2.6.22.
 const API_VERSION: i32 = 12;
@@ -95,6 +100,25 @@ pub(crate) enum Step {
     SystemCall,
     /// The system call returned, a timer interrupted user mode and returned to it.
     TimerInterrupt,
+}
+
+impl Step {
+    /// The step that an exit of the guest reports.
+    fn reported_by(exit: &VcpuExit<'_>) -> Option<Self> {
+        let (place, step) = match exit {
+            VcpuExit::IoOut(port, [step]) => (Place::Port(*port), step),
+            VcpuExit::MmioWrite(address, [step]) => (Place::Memory(*address), step),
+            _ => return None,
+        };
+        match step {
+            _ if place != arch::SELF_TEST_REPORT => None,
+            1 => Some(Self::Started),
+            2 => Some(Self::PageFault),
+            3 => Some(Self::SystemCall),
+            4 => Some(Self::TimerInterrupt),
+            _ => None,
+        }
+    }
 }
 
 /// How the guest's run ended.
@@ -217,7 +241,7 @@ fn run_vcpu(vcpu: &mut VcpuFd) -> (Option<Step>, Outcome) {
             }
             Err(error) => return (last, Outcome::Failed(format!("KVM_RUN failed: {error}"))),
         };
-        match arch::self_test_step(&exit) {
+        match Step::reported_by(&exit) {
             Some(Step::TimerInterrupt) => return (last, Outcome::Passed),
             Some(step) => last = Some(step),
             None => {

@@ -82,6 +82,7 @@ impl Host {
         });
         arguments.push(format!("scenario={} vcpus={vcpus}", self.scenario));
         let machine = Kvm.start(VmConfig {
+            arch: vmm::config::Arch::HOST,
             vcpus,
             memory,
             kernel: self.kernel.vmlinux(),

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use vmm::config::Discovery;
+use vmm::config::{Arch, Discovery};
 use vmm::{Machine, VmConfig, VmExit};
 
 /// A machine of one vCPU without any device, to add to.
 #[allow(dead_code, reason = "each test takes what it needs")]
 pub(crate) fn config(kernel: PathBuf) -> VmConfig {
     VmConfig {
+        arch: Arch::HOST,
         vcpus: 1,
         memory: 64 << 20,
         kernel,

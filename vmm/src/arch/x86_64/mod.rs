@@ -6,7 +6,6 @@ mod layout;
 mod memory;
 mod mptable;
 mod ports;
-mod qemu;
 mod self_test;
 mod syscalls;
 mod topology;
@@ -17,10 +16,11 @@ mod vm;
 pub(crate) use boot::load;
 pub(crate) use memory::memory_ranges;
 pub(crate) use ports::PlatformDevices;
-pub(crate) use qemu::{QEMU, qemu_machine};
-pub(crate) use self_test::{SELF_TEST_MEMORY, enter_self_test, self_test_step};
+pub(crate) use self_test::{SELF_TEST_MEMORY, SELF_TEST_REPORT, enter_self_test};
 pub(crate) use syscalls::{EVENT_SYSCALLS, VCPU_IOCTLS};
+pub(crate) use tsc::tsc_khz;
 pub(crate) use vcpu::{VcpuTemplate, describe_vcpu, enter_kernel};
 pub(crate) use vm::{
-    Chipset, MAX_DEVICES, MAX_VCPUS, REQUIRED_CAPABILITIES, TURN_ON_KVM, mmio_index, mmio_slot,
+    Chipset, HOST, MAX_DEVICES, MAX_VCPUS, REQUIRED_CAPABILITIES, TURN_ON_KVM, mmio_index,
+    mmio_slot,
 };

@@ -4,17 +4,16 @@ use std::arch::global_asm;
 use std::io;
 
 use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment};
-use kvm_ioctls::{VcpuExit, VcpuFd};
+use kvm_ioctls::VcpuFd;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::Chipset;
-use crate::self_test::Step;
+use crate::devices::Place;
+use crate::self_test::program;
 
 global_asm!(include_str!("self_test.s"));
 
 unsafe extern "C" {
-    static terrarium_self_test_start: u8;
-    static terrarium_self_test_end: u8;
     static terrarium_self_test_page_fault: u8;
     static terrarium_self_test_timer: u8;
 }
@@ -22,7 +21,9 @@ unsafe extern "C" {
 /// Bytes of guest memory, from address 0.
 pub(crate) const SELF_TEST_MEMORY: usize = 0x10000;
 
-const REPORT_PORT: u16 = 0xf4;
+/// Where the program reports its steps.
+pub(crate) const SELF_TEST_REPORT: Place = Place::Port(0xf4);
+
 const PAGE_FAULT_VECTOR: u64 = 14;
 const TIMER_VECTOR: u64 = 0x40;
 
@@ -109,17 +110,6 @@ pub(crate) fn enter_self_test(
     Ok(())
 }
 
-/// The step that an exit of the program reports.
-pub(crate) fn self_test_step(exit: &VcpuExit<'_>) -> Option<Step> {
-    match exit {
-        VcpuExit::IoOut(REPORT_PORT, [1]) => Some(Step::Started),
-        VcpuExit::IoOut(REPORT_PORT, [2]) => Some(Step::PageFault),
-        VcpuExit::IoOut(REPORT_PORT, [3]) => Some(Step::SystemCall),
-        VcpuExit::IoOut(REPORT_PORT, [4]) => Some(Step::TimerInterrupt),
-        _ => None,
-    }
-}
-
 fn write_memory(memory: &GuestMemoryMmap) -> Result<(), vm_memory::GuestMemoryError> {
     let write = |address: u64, value: u64| memory.write_obj(value, GuestAddress(address));
     // Present, writable, for user mode; the last one is a 2 MiB page.
@@ -155,14 +145,7 @@ fn write_memory(memory: &GuestMemoryMmap) -> Result<(), vm_memory::GuestMemoryEr
     memory.write_slice(program(), GuestAddress(CODE))
 }
 
-fn program() -> &'static [u8] {
-    let start = &raw const terrarium_self_test_start;
-    let length = (&raw const terrarium_self_test_end).addr() - start.addr();
-    // SAFETY: both symbols are of one read-only section of this program, the second after the first.
-    unsafe { std::slice::from_raw_parts(start, length) }
-}
-
 fn program_offset(symbol: *const u8) -> u64 {
-    let offset = symbol.addr() - (&raw const terrarium_self_test_start).addr();
+    let offset = symbol.addr() - program().as_ptr().addr();
     u64::try_from(offset).unwrap_or(u64::MAX)
 }

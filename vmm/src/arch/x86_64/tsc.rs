@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const SAMPLE: Duration = Duration::from_millis(10);
 
 /// Cycles of the time stamp counter in a millisecond; `None` if it does not count steadily.
-pub(crate) fn frequency_khz() -> Option<u64> {
+pub(crate) fn tsc_khz() -> Option<u64> {
     let (start, begun) = read();
     sleep(SAMPLE);
     let (end, ended) = read();
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn two_measurements_agree() {
-        let (one, two) = (frequency_khz().unwrap(), frequency_khz().unwrap());
+        let (one, two) = (tsc_khz().unwrap(), tsc_khz().unwrap());
         assert!(one.abs_diff(two) < one / 100, "{one} and {two} kHz");
     }
 }

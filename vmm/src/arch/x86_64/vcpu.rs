@@ -62,7 +62,10 @@ impl VcpuTemplate {
 }
 
 /// Puts the first vCPU at the kernel's entry.
-pub(crate) fn enter_kernel(vcpu: &VcpuFd, entry: Entry, memory: &GuestRam) -> io::Result<()> {
+pub(crate) fn enter_kernel(vcpus: &[VcpuFd], entry: Entry, memory: &GuestRam) -> io::Result<()> {
+    let Some(vcpu) = vcpus.first() else {
+        return Ok(());
+    };
     set_fpu(vcpu)?;
     write_tables(memory).map_err(io::Error::other)?;
     set_system_registers(vcpu)?;

@@ -5,7 +5,11 @@ use std::io;
 use kvm_ioctls::{Cap, VcpuFd, VmFd};
 
 use super::layout;
+use crate::config::Arch;
 use crate::devices::MmioSlot;
+
+/// What this program is compiled for.
+pub(crate) const HOST: Arch = Arch::X86_64;
 
 /// What the backend needs of KVM, with the names that `KVM_CHECK_EXTENSION` knows them by.
 pub(crate) const REQUIRED_CAPABILITIES: [(Cap, &str); 7] = [

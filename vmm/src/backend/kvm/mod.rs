@@ -15,7 +15,7 @@ use self::machine::{KvmMachine, Parts};
 use self::sandbox::Sandbox;
 use crate::arch::{self, Chipset, PlatformDevices, VcpuTemplate};
 use crate::backend::{Backend, Machine, StartError};
-use crate::config::VmConfig;
+use crate::config::{Arch, VmConfig};
 use crate::devices::bus::Bus;
 use crate::devices::virtio::VirtioDevice;
 use crate::devices::virtio::block::Block;
@@ -68,9 +68,7 @@ impl Backend for Kvm {
         }
         chipset.complete(&vcpus).map_err(&set_up)?;
         let entry = arch::load(&memory, &config, &slots, &chipset)?;
-        if let Some(first) = vcpus.first() {
-            arch::enter_kernel(first, entry, &memory).map_err(failed("Cannot set up vCPU 0"))?;
-        }
+        arch::enter_kernel(&vcpus, entry, &memory).map_err(failed("Cannot set up the vCPUs"))?;
 
         let lifecycle = Arc::new(Lifecycle::new(config.vcpus).map_err(&set_up)?);
         let bus = Bus::new(devices, &vm, &memory)
@@ -92,7 +90,9 @@ impl Backend for Kvm {
 
 fn check(config: &VmConfig, kvm: &kvm_ioctls::Kvm) -> Result<(), StartError> {
     let most = usize::from(arch::MAX_VCPUS).min(kvm.get_max_vcpus());
-    let message = if config.vcpus == 0 {
+    let message = if config.arch != Arch::HOST {
+        "KVM runs guests of the host's architecture only; the qemu backend runs others".to_owned()
+    } else if config.vcpus == 0 {
         "A machine needs a vCPU".to_owned()
     } else if usize::from(config.vcpus) > most {
         format!(

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::Accelerator;
+use super::{Accelerator, guest};
 use crate::backend::StartError;
 use crate::config::{Disk, InitramfsPart, VmConfig, Writes};
 
@@ -37,13 +37,20 @@ pub(super) fn describe(
     config: VmConfig,
     accelerator: Accelerator,
 ) -> Result<(), StartError> {
-    let host = crate::arch::qemu_machine(config.discovery, accelerator, config.serial.is_some());
+    let guest = guest::machine(
+        config.arch,
+        config.discovery,
+        accelerator,
+        config.serial.is_some(),
+    );
     // Nothing that a user or a distribution configured: the machine is what stands here.
     invocation.add(["-nodefaults", "-no-user-config", "-no-reboot"]);
     invocation.add(["-display", "none", "-monitor", "none"]);
     invocation.add(["-sandbox", SANDBOX]);
-    invocation.add(["-machine", &host.machine, "-cpu", host.cpu]);
+    invocation.add(["-machine", &guest.machine, "-cpu", guest.cpu]);
     invocation.add(["-accel", accelerator.name()]);
+    // Some machines have registers of the time before virtio 1.0 unless told otherwise.
+    invocation.add(["-global", "virtio-mmio.force-legacy=false"]);
     invocation.add(["-smp", &config.vcpus.to_string()]);
     invocation.add(["-m", &format!("{}K", config.memory / 1024)]);
 
@@ -56,7 +63,7 @@ pub(super) fn describe(
     invocation.add(["-initrd", &format!("/proc/self/fd/{initramfs}")]);
     let command_line = [config.command_line]
         .into_iter()
-        .chain(host.kernel_arguments)
+        .chain(guest.kernel_arguments)
         .collect::<Vec<_>>()
         .join(" ");
     invocation.add(["-append", &command_line]);

@@ -5,6 +5,7 @@
 //! system, and the child dies with this process.
 
 mod arguments;
+mod guest;
 mod install;
 mod process;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use super::{Backend, Machine, StartError};
 use crate::VmConfig;
+use crate::config::Arch;
 
 pub use install::{MINIMUM_VERSION, QemuError, Version};
 
@@ -33,12 +35,12 @@ pub struct Qemu {
 }
 
 impl Qemu {
-    /// Finds the QEMU for guests of this host's architecture, and asks it for its version.
+    /// Finds the QEMU for guests of this architecture, and asks it for its version.
     ///
     /// # Errors
     /// If there is none, it does not run, or it is older than [`MINIMUM_VERSION`].
-    pub fn find(accelerator: Accelerator) -> Result<Self, QemuError> {
-        let binary = install::find(crate::arch::QEMU)?;
+    pub fn find(guest: Arch, accelerator: Accelerator) -> Result<Self, QemuError> {
+        let binary = install::find(guest.qemu())?;
         let version = install::version(&binary)?;
         Ok(Self {
             binary,
@@ -73,15 +75,4 @@ impl Backend for Qemu {
             invocation,
         )?))
     }
-}
-
-/// What the guest's architecture makes of QEMU's options.
-#[derive(Debug)]
-pub(crate) struct MachineOptions {
-    /// For `-machine`.
-    pub(crate) machine: String,
-    /// For `-cpu`.
-    pub(crate) cpu: &'static str,
-    /// What the kernel has to be told about this machine.
-    pub(crate) kernel_arguments: Vec<String>,
 }

@@ -1,0 +1,81 @@
+//! The guest's physical addresses and interrupts.
+
+use vm_memory::GuestAddress;
+
+use crate::devices::MmioSlot;
+
+/// Registers of the GIC's distributor, 64 KiB (GICv3) or 4 KiB (GICv2).
+pub(super) const GIC_DISTRIBUTOR: u64 = 0x0800_0000;
+/// Registers of the GICv2's CPU interface, 8 KiB.
+pub(super) const GIC_CPU_INTERFACE: u64 = 0x0801_0000;
+/// The serial port's registers.
+pub(super) const SERIAL: u64 = 0x0900_0000;
+/// The virtio-mmio devices' registers, one page a device.
+const VIRTIO_MMIO: u64 = 0x0a00_0000;
+/// Distance from one device's registers to the next one's.
+pub(super) const VIRTIO_MMIO_STRIDE: u64 = 0x1000;
+/// Registers of the GICv3's redistributors, 128 KiB a vCPU.
+pub(super) const GIC_REDISTRIBUTORS: u64 = 0x1000_0000;
+/// Bytes of a redistributor's registers.
+pub(super) const GIC_REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
+
+/// Where memory begins.
+pub(super) const MEMORY: u64 = 0x4000_0000;
+/// The device tree, at the beginning of memory, which the kernel leaves free up to its own.
+pub(super) const DEVICE_TREE: GuestAddress = GuestAddress(MEMORY);
+/// Bytes that the device tree may have: the boot protocol allows 2 MiB.
+pub(super) const DEVICE_TREE_SIZE: u64 = 0x10_0000;
+/// `struct pvclock_vcpu_stolen_time` of each vCPU (Arm DEN0057A), 64 bytes each.
+pub(super) const STOLEN_TIME: GuestAddress = GuestAddress(MEMORY + DEVICE_TREE_SIZE);
+/// Bytes of all of them: a page of 64 KiB, should the guest have such.
+pub(super) const STOLEN_TIME_SIZE: u64 = 0x1_0000;
+/// The 2 MiB boundary that the kernel is loaded at.
+pub(super) const KERNEL: GuestAddress = GuestAddress(MEMORY + 0x20_0000);
+/// Kernel and initramfs are within so many bytes of the beginning of memory: the boot protocol
+/// wants one window of 32 GiB.
+pub(super) const BOOT_WINDOW: u64 = 4 << 30;
+
+/// Bytes of the command line with its final NUL: the kernel's `COMMAND_LINE_SIZE`.
+pub(super) const COMMAND_LINE_SIZE: usize = 2048;
+
+/// Interrupts of the GIC: those private to a vCPU, and [`SPI_COUNT`] shared ones. KVM takes
+/// multiples of 32.
+pub(super) const INTERRUPT_COUNT: u32 = 32 + SPI_COUNT;
+/// Shared peripheral interrupts; KVM numbers GSIs as these.
+const SPI_COUNT: u32 = 96;
+/// Interrupt of the serial port.
+pub(super) const SERIAL_GSI: u32 = 0;
+/// First interrupt of the virtio-mmio devices.
+const FIRST_VIRTIO_GSI: u32 = 1;
+
+/// The private interrupts of the architected timer: secure, non-secure, virtual, hypervisor (Arm
+/// BSA, as KVM has them).
+pub(super) const TIMER_PPIS: [u32; 4] = [13, 14, 11, 10];
+
+/// The most virtio-mmio devices: each has an interrupt of its own.
+pub(crate) const MAX_DEVICES: usize = (SPI_COUNT - FIRST_VIRTIO_GSI) as usize;
+
+/// The most vCPUs. KVM allows fewer on a host with a GICv2.
+pub(crate) const MAX_VCPUS: u8 = 255;
+
+/// The ranges of a guest's memory: one, above the devices.
+pub(crate) fn memory_ranges(size: u64) -> Vec<(GuestAddress, u64)> {
+    vec![(GuestAddress(MEMORY), size)]
+}
+
+/// Where the device of this index is; `None` from [`MAX_DEVICES`] on.
+pub(crate) fn mmio_slot(index: usize) -> Option<MmioSlot> {
+    let index = u32::try_from(index).ok()?;
+    let gsi = FIRST_VIRTIO_GSI.checked_add(index)?;
+    (gsi < SPI_COUNT).then(|| MmioSlot {
+        address: VIRTIO_MMIO + u64::from(index) * VIRTIO_MMIO_STRIDE,
+        gsi,
+    })
+}
+
+/// Which device an address belongs to, and the offset into its registers.
+pub(crate) fn mmio_index(address: u64) -> Option<(usize, u64)> {
+    let offset = address.checked_sub(VIRTIO_MMIO)?;
+    let index = usize::try_from(offset / VIRTIO_MMIO_STRIDE).ok()?;
+    Some((index, offset % VIRTIO_MMIO_STRIDE))
+}
