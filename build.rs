@@ -1,10 +1,17 @@
 //! Builds guest-init for the guest, to be embedded in the command.
 //!
-//! It is a static executable with a profile of its own, so it gets its own cargo run.
+//! It is a static executable with a profile of its own, so it gets its own cargo run. For guests of
+//! other architectures it is taken from the file that `TERRARIUM_GUEST_INIT_<ARCHITECTURE>` names, if
+//! that is set: such as `TERRARIUM_GUEST_INIT_AARCH64` for what
+//! `scripts/cross aarch64 build --package guest-init --profile guest` makes.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// Those that guests can have.
+const ARCHITECTURES: [&str; 2] = ["aarch64", "x86_64"];
 
 fn main() {
     let manifest_dir = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
@@ -35,8 +42,26 @@ fn main() {
         Ok(status) if status.success() => {}
         outcome => panic!("Building guest-init for {target} failed: {outcome:?}"),
     }
-    let binary = target_dir.join(&target).join("guest/guest-init");
-    println!("cargo::rustc-env=GUEST_INIT={}", binary.display());
+    let own = variable("CARGO_CFG_TARGET_ARCH");
+    let mut guest_inits = vec![(own, target_dir.join(&target).join("guest/guest-init"))];
+    for arch in ARCHITECTURES {
+        let given = format!("TERRARIUM_GUEST_INIT_{}", arch.to_uppercase());
+        println!("cargo::rerun-if-env-changed={given}");
+        if let Some(path) = env::var_os(given).map(PathBuf::from)
+            && guest_inits.iter().all(|(known, _)| known != arch)
+        {
+            println!("cargo::rerun-if-changed={}", path.display());
+            guest_inits.push((arch.to_owned(), path));
+        }
+    }
+    let entries: String = guest_inits
+        .iter()
+        .map(|(arch, path)| format!("({arch:?}, include_bytes!({path:?}).as_slice()),\n"))
+        .collect();
+    let table = Path::new(&variable("OUT_DIR")).join("guest_inits.rs");
+    if let Err(error) = fs::write(&table, format!("&[\n{entries}]\n")) {
+        panic!("Writing {} failed: {error}", table.display());
+    }
 }
 
 fn variable(name: &str) -> String {

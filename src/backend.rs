@@ -5,6 +5,7 @@ use clap::ValueEnum;
 use vmm::backend::Backend;
 use vmm::backend::kvm::Kvm;
 use vmm::backend::qemu::{Accelerator, Qemu};
+use vmm::config::Arch;
 
 /// `--backend`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -17,11 +18,31 @@ pub enum BackendChoice {
     Qemu,
 }
 
-/// How to say, in one sentence, what to install.
-pub const INSTALL_QEMU: &str = "install QEMU (on Debian: apt-get install qemu-system-x86)";
+/// How to say, in one sentence, what to install for guests of an architecture.
+pub fn install_qemu(guest: Arch) -> String {
+    let package = match guest {
+        Arch::X86_64 => "qemu-system-x86",
+        Arch::Aarch64 => "qemu-system-arm",
+    };
+    format!("install QEMU (on Debian: apt-get install {package})")
+}
 
-/// The backend for `choice`, tested; says on standard error if it is a slow one.
-pub fn select(choice: BackendChoice, quiet: bool) -> Result<Box<dyn Backend>> {
+/// A kernel's architecture as that of a machine.
+pub fn arch(kernel: kernels::Arch) -> Arch {
+    match kernel {
+        kernels::Arch::X86_64 => Arch::X86_64,
+        kernels::Arch::Aarch64 => Arch::Aarch64,
+    }
+}
+
+/// The backend for `choice` and guests of an architecture, tested; says on standard error if it is a
+/// slow one.
+pub fn select(
+    choice: BackendChoice,
+    guest: kernels::Arch,
+    quiet: bool,
+) -> Result<Box<dyn Backend>> {
+    let guest = arch(guest);
     let kvm = match choice {
         BackendChoice::Qemu => None,
         BackendChoice::Auto | BackendChoice::Kvm => Some(vmm::self_test()),
@@ -32,8 +53,9 @@ pub fn select(choice: BackendChoice, quiet: bool) -> Result<Box<dyn Backend>> {
             Err(reason).context("KVM cannot run machines on this host (see `terrarium doctor`)")
         }
         (_, Some(Err(reason))) => {
-            let qemu = Qemu::find(Accelerator::Tcg).with_context(|| {
-                format!("KVM cannot be used ({reason}), nor QEMU in its place; {INSTALL_QEMU}")
+            let qemu = Qemu::find(guest, Accelerator::Tcg).with_context(|| {
+                let install = install_qemu(guest);
+                format!("KVM cannot be used ({reason}), nor QEMU in its place; {install}")
             })?;
             if !quiet {
                 eprintln!(
@@ -44,8 +66,8 @@ pub fn select(choice: BackendChoice, quiet: bool) -> Result<Box<dyn Backend>> {
             Ok(Box::new(qemu))
         }
         (_, None) => {
-            let qemu = Qemu::find(Accelerator::Tcg)
-                .with_context(|| format!("QEMU cannot be used; {INSTALL_QEMU}"))?;
+            let qemu = Qemu::find(guest, Accelerator::Tcg)
+                .with_context(|| format!("QEMU cannot be used; {}", install_qemu(guest)))?;
             Ok(Box::new(qemu))
         }
     }

@@ -9,8 +9,9 @@ use clap::Args;
 use kernels::Arch;
 use serde::Serialize;
 use vmm::backend::qemu::{Accelerator, Qemu};
+use vmm::config::Arch as MachineArch;
 
-use crate::backend::INSTALL_QEMU;
+use crate::backend::install_qemu;
 use crate::home::Home;
 use crate::units;
 
@@ -137,7 +138,7 @@ fn kvm() -> Finding {
 
 /// Without KVM, QEMU is what everything hangs on.
 fn qemu(kvm_works: bool) -> Finding {
-    match Qemu::find(Accelerator::Tcg) {
+    match Qemu::find(MachineArch::HOST, Accelerator::Tcg) {
         Ok(qemu) => {
             let (version, path) = (qemu.version(), qemu.binary().display());
             let message = format!("QEMU {version} at {path}, for hosts whose KVM cannot be used.");
@@ -148,7 +149,8 @@ fn qemu(kvm_works: bool) -> Finding {
             Finding::new("qemu", Verdict::Poor, message)
         }
         Err(e) => {
-            let message = format!("{}; {INSTALL_QEMU}.", chain(&e));
+            let install = install_qemu(MachineArch::HOST);
+            let message = format!("{}; {install}.", chain(&e));
             Finding::new("qemu", Verdict::Bad, message)
         }
     }

@@ -16,10 +16,13 @@ pub enum Arch {
 }
 
 impl Arch {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::X86_64, Self::Aarch64];
+
     /// The architecture this program runs on; `None` if no kernel here fits it.
     #[must_use]
     pub fn host() -> Option<Self> {
-        [Self::X86_64, Self::Aarch64]
+        Self::ALL
             .into_iter()
             .find(|arch| arch.name() == std::env::consts::ARCH)
     }

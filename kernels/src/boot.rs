@@ -56,9 +56,8 @@ pub(crate) fn arguments(kernel: &Kernel, options: &BootOptions) -> Vec<String> {
                 add(&format!("initcall_blacklist={}", left_out.join(",")));
             }
         }
-    } else if options.serial {
-        add("console=ttyAMA0");
     }
+    // Elsewhere the device tree says which serial port is the console.
 
     // The host's seed and the CPU's own generator make the guest's randomness ready at once. Newer
     // kernels have no such options and trust both.

@@ -40,10 +40,10 @@ const KEYS: &str = "TERRARIUM_ALPINE_KEYS";
 
 impl PullOptions {
     /// What the environment says, where there is no command line.
-    fn from_environment() -> Self {
+    fn from_environment(arch: Arch) -> Self {
         Self {
             branch: None,
-            arch: None,
+            arch: Some(arch.name().to_owned()),
             mirror: std::env::var(MIRROR).ok(),
             keys: std::env::var_os(KEYS).map(PathBuf::from),
         }
@@ -62,9 +62,7 @@ impl PullOptions {
             repository = repository.signed_by(keys)?;
         }
         let arch = match &self.arch {
-            Some(name) => [Arch::X86_64, Arch::Aarch64]
-                .into_iter()
-                .find(|arch| arch.name() == name),
+            Some(name) => Arch::ALL.into_iter().find(|arch| arch.name() == name),
             None => Arch::host(),
         };
         let arch = arch.ok_or_else(|| anyhow!("No kernel for this host's architecture"))?;
@@ -77,9 +75,9 @@ pub fn default_or_pulled(store: &Store, arch: Arch, quiet: bool) -> Result<Kerne
     match store.default_for(arch) {
         Err(Error::NoneFor(_)) => {
             if !quiet {
-                eprintln!("terrarium: fetching Alpine's kernel, once");
+                eprintln!("terrarium: fetching Alpine's kernel for {arch}, once");
             }
-            PullOptions::from_environment().pull(store).context(
+            PullOptions::from_environment(arch).pull(store).context(
                 "No kernel is stored, and Alpine's cannot be had: \
                  see `terrarium kernel import --help` for another way",
             )

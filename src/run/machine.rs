@@ -4,19 +4,17 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use guest_init::spec::{self, RunSpec};
 use kernels::{Arch, BootOptions, Kernel, Store, cpio};
 use vmm::VmConfig;
 use vmm::config::{Discovery, Disk, InitramfsPart, Port, Writes};
 
-use super::RunOptions;
 use super::spec::ROOT_SERIAL;
+use super::{RunOptions, guest};
+use crate::backend;
 use crate::home::Home;
 use crate::kernel::default_or_pulled;
-
-/// guest-init, built by `build.rs`.
-static GUEST_INIT: &[u8] = include_bytes!(env!("GUEST_INIT"));
 
 /// What a guest needs beside its kernel and initramfs before it can run anything, in bytes.
 const WORKING_MEMORY: u64 = 24 << 20;
@@ -28,15 +26,14 @@ pub struct BootFiles {
     initramfs: PathBuf,
 }
 
-/// Looks up the kernel named `id`, or the default one, and makes its initramfs ready.
-pub fn kernel(home: &Home, id: Option<&str>, quiet: bool) -> Result<BootFiles> {
+/// Looks up the kernel named `id`, or the default one for `arch`, and makes its initramfs ready.
+pub fn kernel(home: &Home, arch: Arch, id: Option<&str>, quiet: bool) -> Result<BootFiles> {
     let store = Store::open(&home.kernels())?;
-    let arch = Arch::host().ok_or_else(|| anyhow!("No kernel for this host's architecture"))?;
     let kernel = match id {
         Some(id) => store.get_for(arch, id)?,
         None => default_or_pulled(&store, arch, quiet)?,
     };
-    let initramfs = kernel.initramfs(GUEST_INIT)?;
+    let initramfs = kernel.initramfs(guest::init(arch)?)?;
     Ok(BootFiles { kernel, initramfs })
 }
 
@@ -65,6 +62,7 @@ pub fn describe(
         .transpose()
         .context("Cannot share standard error with the serial port")?;
     Ok(VmConfig {
+        arch: backend::arch(files.kernel.arch()),
         vcpus: options.cpus,
         memory: options.memory,
         kernel: files.kernel.vmlinux(),

@@ -1,6 +1,7 @@
 //! `terrarium run`.
 
 mod environment;
+mod guest;
 mod image;
 mod machine;
 mod name;
@@ -58,10 +59,11 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
     drop(progress);
 
     trace.stage("kernel");
-    let kernel = machine::kernel(&home, options.kernel.as_deref(), options.quiet)?;
+    let arch = guest::arch(&image.platform, options.backend)?;
+    let kernel = machine::kernel(&home, arch, options.kernel.as_deref(), options.quiet)?;
 
     trace.stage("backend");
-    let backend = backend::select(options.backend, options.quiet)?;
+    let backend = backend::select(options.backend, arch, options.quiet)?;
 
     trace.stage("machine start");
     let (ports, machine_ports) = session::ports().context("Cannot make the guest's ports")?;

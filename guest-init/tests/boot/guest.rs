@@ -15,7 +15,7 @@ use guest_init::spec::{RootDisk, RunSpec};
 use kernels::cpio::Archive;
 use kernels::{BootOptions, Discovery};
 use vmm::backend::qemu::{Accelerator, Qemu};
-use vmm::config::{Disk as VmDisk, InitramfsPart, Port, Writes};
+use vmm::config::{Arch, Disk as VmDisk, InitramfsPart, Port, Writes};
 use vmm::{Backend, Machine, VmConfig};
 
 use crate::image::Disk;
@@ -109,6 +109,7 @@ impl Guest {
             }
         });
         let config = VmConfig {
+            arch: Arch::HOST,
             vcpus: 1,
             memory: 192 << 20,
             kernel: kernel.vmlinux(),
@@ -116,7 +117,8 @@ impl Guest {
             command_line: kernel.boot_arguments(&options).join(" "),
             discovery: match kernel.discovery() {
                 Discovery::CommandLine => vmm::config::Discovery::CommandLine,
-                _ => vmm::config::Discovery::Acpi,
+                Discovery::Acpi => vmm::config::Discovery::Acpi,
+                Discovery::DeviceTree => vmm::config::Discovery::DeviceTree,
             },
             disks: vec![VmDisk {
                 path: disk.path().to_owned(),
@@ -126,7 +128,10 @@ impl Guest {
             ports: ports.into(),
             serial: Some(std::io::stderr().as_fd().try_clone_to_owned().unwrap()),
         };
-        let machine = Qemu::find(Accelerator::Tcg).unwrap().start(config).unwrap();
+        let machine = Qemu::find(Arch::HOST, Accelerator::Tcg)
+            .unwrap()
+            .start(config)
+            .unwrap();
         let [control, stdio, stderr] = ours.try_into().unwrap();
         control.set_read_timeout(Some(PATIENCE)).unwrap();
         Self {
