@@ -1,6 +1,6 @@
 # A Rust toolchain that builds for another architecture: the machine's own if it has that target's
 # standard library, else Debian's compiler, unpacked and not installed.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034
 
 # need_cross ARCH: exports what cargo needs to build static programs for ARCH and to run them, and
 # sets $cross_target.
@@ -29,7 +29,7 @@ need_cross() {
 }
 
 # Debian's compiler with the standard libraries of this machine and of DEBIAN_ARCH. Sets RUSTC, and
-# RUSTC_WORKSPACE_WRAPPER_CLIPPY to the clippy that fits it.
+# $cross_clippy to the clippy that fits it.
 unpacked_rust() {
 	local own=(rustc-web libstd-rust-web-1.96 libstd-rust-web-dev libllvm22 rust-web-clippy)
 	local debs key folder work deb
