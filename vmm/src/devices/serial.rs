@@ -10,15 +10,20 @@ use vm_superio::serial::NoEvents;
 use vm_superio::{Serial, Trigger};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-/// A serial port, wherever its registers are.
+use super::Place;
+use crate::arch;
+
+const REGISTERS: u8 = 8;
+
+/// A serial port, at the architecture's place for it.
 #[derive(Debug)]
 pub(crate) struct SerialPort(Serial<SerialInterrupt, NoEvents, SerialOutput>);
 
 impl SerialPort {
     /// A port that sends to `output`, until `stop` is readable.
-    pub(crate) fn new(vm: &VmFd, output: OwnedFd, gsi: u32, stop: &EventFd) -> io::Result<Self> {
+    pub(crate) fn new(vm: &VmFd, output: OwnedFd, stop: &EventFd) -> io::Result<Self> {
         let interrupt = EventFd::new(EFD_NONBLOCK)?;
-        vm.register_irqfd(&interrupt, gsi)?;
+        vm.register_irqfd(&interrupt, arch::SERIAL_GSI)?;
         let output = SerialOutput {
             output: output.into(),
             stop: stop.try_clone()?,
@@ -26,16 +31,25 @@ impl SerialPort {
         Ok(Self(Serial::new(SerialInterrupt(interrupt), output)))
     }
 
-    /// The value of a register, one of eight.
-    pub(crate) fn read(&mut self, register: u8) -> u8 {
-        self.0.read(register)
+    /// Answers a vCPU's read of one of its registers, which have a byte each. All others stay as they are.
+    pub(crate) fn read(&mut self, place: Place, data: &mut [u8]) {
+        if let (Some(register), [value]) = (register(place), data) {
+            *value = self.0.read(register);
+        }
     }
 
-    /// Writes a register.
-    pub(crate) fn write(&mut self, register: u8, value: u8) {
-        // Output that cannot be written is lost, as on a line that nobody listens to.
-        let _ = self.0.write(register, value);
+    /// Takes a vCPU's write to one of its registers; nothing happens at all others.
+    pub(crate) fn write(&mut self, place: Place, data: &[u8]) {
+        if let (Some(register), &[value]) = (register(place), data) {
+            // Output that cannot be written is lost, as on a line that nobody listens to.
+            let _ = self.0.write(register, value);
+        }
     }
+}
+
+fn register(place: Place) -> Option<u8> {
+    let offset = u8::try_from(place.offset_from(arch::SERIAL)?).ok()?;
+    (offset < REGISTERS).then_some(offset)
 }
 
 #[derive(Debug)]

@@ -44,7 +44,7 @@ pub(super) const INTERRUPT_COUNT: u32 = 32 + SPI_COUNT;
 /// Shared peripheral interrupts; KVM numbers GSIs as these.
 const SPI_COUNT: u32 = 96;
 /// Interrupt of the serial port.
-pub(super) const SERIAL_GSI: u32 = 0;
+pub(crate) const SERIAL_GSI: u32 = 0;
 /// First interrupt of the virtio-mmio devices.
 const FIRST_VIRTIO_GSI: u32 = 1;
 

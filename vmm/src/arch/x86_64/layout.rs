@@ -40,7 +40,7 @@ pub(super) const LOCAL_APIC: u32 = 0xfee0_0000;
 pub(super) const TSS: u64 = 0xfffb_d000;
 
 /// Interrupt of the first serial port.
-pub(super) const SERIAL_GSI: u32 = 4;
+pub(crate) const SERIAL_GSI: u32 = 4;
 /// First interrupt of the virtio-mmio devices.
 pub(super) const FIRST_VIRTIO_GSI: u32 = 5;
 /// Inputs of the I/O APIC.

@@ -14,8 +14,9 @@ mod vcpu;
 mod vm;
 
 pub(crate) use boot::load;
+pub(crate) use layout::SERIAL_GSI;
 pub(crate) use memory::memory_ranges;
-pub(crate) use ports::PlatformDevices;
+pub(crate) use ports::{PlatformDevices, SERIAL};
 pub(crate) use self_test::{SELF_TEST_MEMORY, SELF_TEST_REPORT, enter_self_test};
 pub(crate) use syscalls::{EVENT_SYSCALLS, VCPU_IOCTLS};
 pub(crate) use tsc::tsc_khz;

@@ -1,12 +1,6 @@
 //! I/O ports: the serial port, and the ways to end a machine.
 
-use std::io;
-use std::os::fd::OwnedFd;
-
-use kvm_ioctls::VmFd;
-use vmm_sys_util::eventfd::EventFd;
-
-use super::layout::{KEYBOARD_COMMAND_PORT, SERIAL_GSI, SERIAL_PORT, SLEEP_CONTROL_PORT};
+use super::layout::{KEYBOARD_COMMAND_PORT, SERIAL_PORT, SLEEP_CONTROL_PORT};
 use crate::backend::VmExit;
 use crate::devices::Place;
 use crate::devices::serial::SerialPort;
@@ -17,7 +11,9 @@ pub(super) const RESET_COMMAND: u8 = 0xfe;
 pub(super) const SLEEP_TYPE_OFF: u8 = 5;
 
 const SLEEP_ENABLE: u8 = 1 << 5;
-const SERIAL_LAST: u16 = SERIAL_PORT + 7;
+
+/// Where the serial port's registers begin.
+pub(crate) const SERIAL: Place = Place::Port(SERIAL_PORT);
 
 /// The devices that are not on the bus of the virtio devices.
 #[derive(Debug)]
@@ -26,12 +22,9 @@ pub(crate) struct PlatformDevices {
 }
 
 impl PlatformDevices {
-    /// Those of a machine whose serial output goes to `serial`; `stop` ends a blocked write.
-    pub(crate) fn new(vm: &VmFd, serial: Option<OwnedFd>, stop: &EventFd) -> io::Result<Self> {
-        let serial = serial
-            .map(|output| SerialPort::new(vm, output, SERIAL_GSI, stop))
-            .transpose()?;
-        Ok(Self { serial })
+    /// Those of a machine with this serial port.
+    pub(crate) fn new(serial: Option<SerialPort>) -> Self {
+        Self { serial }
     }
 
     /// Answers a vCPU's read. Where nothing is, all bits are ones.
@@ -41,10 +34,8 @@ impl PlatformDevices {
             Place::Port(KEYBOARD_COMMAND_PORT) => 0,
             _ => 0xff,
         });
-        if let (Some(serial), Some(offset), [value]) =
-            (&mut self.serial, serial_register(place), data)
-        {
-            *value = serial.read(offset);
+        if let Some(serial) = &mut self.serial {
+            serial.read(place, data);
         }
     }
 
@@ -62,16 +53,9 @@ impl PlatformDevices {
             }
             _ => {}
         }
-        if let (Some(serial), Some(offset)) = (&mut self.serial, serial_register(place)) {
-            serial.write(offset, value);
+        if let Some(serial) = &mut self.serial {
+            serial.write(place, data);
         }
         None
-    }
-}
-
-fn serial_register(place: Place) -> Option<u8> {
-    match place {
-        Place::Port(port @ SERIAL_PORT..=SERIAL_LAST) => u8::try_from(port - SERIAL_PORT).ok(),
-        _ => None,
     }
 }

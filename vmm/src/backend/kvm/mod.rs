@@ -17,6 +17,7 @@ use crate::arch::{self, Chipset, PlatformDevices, VcpuTemplate};
 use crate::backend::{Backend, Machine, StartError};
 use crate::config::{Arch, VmConfig};
 use crate::devices::bus::Bus;
+use crate::devices::serial::SerialPort;
 use crate::devices::virtio::VirtioDevice;
 use crate::devices::virtio::block::Block;
 use crate::devices::virtio::console::Console;
@@ -73,11 +74,14 @@ impl Backend for Kvm {
         let lifecycle = Arc::new(Lifecycle::new(config.vcpus).map_err(&set_up)?);
         let bus = Bus::new(devices, &vm, &memory)
             .map_err(failed("Cannot connect the devices to the virtual machine"))?;
-        let platform =
-            PlatformDevices::new(&vm, config.serial, lifecycle.stop()).map_err(&set_up)?;
+        let serial = config
+            .serial
+            .map(|output| SerialPort::new(&vm, output, lifecycle.stop()))
+            .transpose()
+            .map_err(&set_up)?;
         let parts = Parts {
             bus,
-            platform: Mutex::new(platform),
+            platform: Mutex::new(PlatformDevices::new(serial)),
             sandbox: Sandbox::new().map_err(&set_up)?,
             _vm: vm,
             _memory: memory,
