@@ -6,17 +6,9 @@ mod common;
 
 use std::{collections::BTreeSet, fs, io::Read, path::Path};
 
-use common::{layout::Layout, mount};
+use common::{archive::header, layout::Layout, mount};
 use images::{Disk, DiskCache, Store};
-use tar::{Builder, EntryType, Header};
-
-fn header(kind: EntryType, size: u64) -> Header {
-    let mut header = Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(0o755);
-    header.set_size(size);
-    header
-}
+use tar::{Builder, EntryType};
 
 fn build(work: &Path, archives: &[Vec<u8>]) -> Disk {
     let folder = work.join("layout");

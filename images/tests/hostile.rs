@@ -7,11 +7,12 @@ mod common;
 use std::{fs, path::Path, process::Command};
 
 use common::{
+    archive::header,
     layout::{GZIP_LAYER, Layout, gzip},
     run,
 };
 use images::{Digest, DiskCache, Limits, Store};
-use tar::{Builder, EntryType, Header};
+use tar::{Builder, EntryType};
 
 const FOLDER: &str = "TERRARIUM_TEST_FOLDER";
 const LIMIT: &str = "TERRARIUM_TEST_LIMIT";
@@ -20,14 +21,6 @@ const LIMIT: &str = "TERRARIUM_TEST_LIMIT";
 const WORKING: u64 = 12;
 
 type Archive = Builder<Vec<u8>>;
-
-fn header(kind: EntryType, size: u64) -> Header {
-    let mut header = Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(0o755);
-    header.set_size(size);
-    header
-}
 
 fn file(archive: &mut Archive, name: &str, content: &[u8]) {
     let mut header = header(EntryType::Regular, content.len() as u64);

@@ -51,6 +51,16 @@ fn package(variable: &str) -> PathBuf {
         .into()
 }
 
+/// What guests of a cloud kernel load, of either architecture.
+const MODULES_AT_BOOT: [&str; 6] = [
+    "virtio_ring",
+    "virtio",
+    "virtio_mmio",
+    "virtio_blk",
+    "virtio_console",
+    "virtio_rng",
+];
+
 #[test]
 fn an_arm64_kernel_is_taken_on_any_host() {
     let scratch = Scratch::new();
@@ -65,17 +75,7 @@ fn an_arm64_kernel_is_taken_on_any_host() {
     );
     assert_eq!(kernel.arch(), Arch::Aarch64);
     assert_eq!(kernel.discovery(), Discovery::DeviceTree);
-    assert_eq!(
-        kernel.modules_at_boot().unwrap(),
-        [
-            "virtio_ring",
-            "virtio",
-            "virtio_mmio",
-            "virtio_blk",
-            "virtio_console",
-            "virtio_rng"
-        ]
-    );
+    assert_eq!(kernel.modules_at_boot().unwrap(), MODULES_AT_BOOT);
     assert_eq!(
         scratch.store.default_for(Arch::Aarch64).unwrap().id(),
         kernel.id()
@@ -99,17 +99,7 @@ fn is_the_same_from_debian_and_from_a_signed_alpine_repository() {
     );
     assert_eq!(kernel.discovery(), Discovery::Acpi);
     // Its ext4 is built in, and so is the checksum that ext4 asks for.
-    assert_eq!(
-        kernel.modules_at_boot().unwrap(),
-        [
-            "virtio_ring",
-            "virtio",
-            "virtio_mmio",
-            "virtio_blk",
-            "virtio_console",
-            "virtio_rng"
-        ]
-    );
+    assert_eq!(kernel.modules_at_boot().unwrap(), MODULES_AT_BOOT);
 
     // Alpine compresses modules: every second one with gzip, the others with zstd.
     let mut files = unpacked(&package);

@@ -11,3 +11,12 @@ pub(crate) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     }
     builder.into_inner().unwrap()
 }
+
+/// The header of an entry whose mode is 0755.
+pub(crate) fn header(kind: tar::EntryType, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(0o755);
+    header.set_size(size);
+    header
+}
