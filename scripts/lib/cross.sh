@@ -11,8 +11,7 @@ need_cross() {
 	*) die "no cross toolchain for $arch" ;;
 	esac
 	need "$arch-linux-gnu-gcc:gcc-$arch-linux-gnu" \
-		"/usr/$arch-linux-gnu/lib/libc.a:libc6-dev-$debian_arch-cross" \
-		"qemu-$arch-static:qemu-user-static"
+		"/usr/$arch-linux-gnu/lib/libc.a:libc6-dev-$debian_arch-cross"
 	cross_target=$arch-unknown-linux-gnu
 	libraries=$(rustc --print target-libdir --target "$cross_target")
 	if [[ ! -d $libraries ]]; then

@@ -5,9 +5,11 @@
 #   TERRARIUM_TEST_BUSYBOX     a static busybox
 #   TERRARIUM_TEST_GUEST_INIT  guest-init as it is embedded in the command
 #   TERRARIUM_TEST_STANDIN     OCI layout of localhost/python:2.7.18-standin
+#   TERRARIUM_TEST_STANDIN_ARM64  the same for arm64, whatever this machine is
 #   TERRARIUM_TEST_PYTHON      OCI layout of the official python:3.12-alpine, as localhost/python:3.12-alpine
 #   TERRARIUM_TEST_HOME        a store of terrarium with that kernel, both images and their disks; also
 #                              TERRARIUM_HOME, so that no test comes near the user's own
+#   TERRARIUM_TEST_HOME_ARM64  a store with the kernel and the stand-in for arm64, and its disk
 #   TERRARIUM_TEST_BACKEND     for the whole-program tests: the backend, `kvm` or `qemu`
 #   TERRARIUM_TEST_KVM         set where KVM is known to be usable, so that a test may not skip it
 #
@@ -18,10 +20,8 @@
 # Tools and files that tests use beside the command itself.
 need_test_tools() {
 	export PATH=$PATH:/usr/sbin:/sbin
-	case $(uname -m) in
-	aarch64) need qemu-system-aarch64:qemu-system-arm ;;
-	*) need qemu-system-x86_64:qemu-system-x86 ;;
-	esac
+	need qemu-system-aarch64:qemu-system-arm
+	[[ $(uname -m) != x86_64 ]] || need qemu-system-x86_64:qemu-system-x86
 	need git:git xz:xz-utils skopeo:skopeo umoci:umoci e2fsck:e2fsprogs mkfs.ext4:e2fsprogs openssl:openssl
 	python3 -m pip --version >/dev/null 2>&1 || need /usr/bin/pip3:python3-pip
 	need_registry
@@ -58,27 +58,36 @@ test_files() {
 	TERRARIUM_TEST_KERNEL_DEB=$(debian_kernel)
 	TERRARIUM_TEST_KERNEL_DEB_ARM64=$("$root/scripts/debian-package" --arch arm64 linux-image-cloud-arm64)
 	TERRARIUM_TEST_STANDIN=$("$root/tests/fixtures/stand-in-image")
+	TERRARIUM_TEST_STANDIN_ARM64=$("$root/tests/fixtures/stand-in-image" --arch arm64)
 	TERRARIUM_TEST_PYTHON=$("$root/tests/fixtures/official-image")
-	export TERRARIUM_TEST_{BUSYBOX,KERNEL_DEB,KERNEL_DEB_ARM64,STANDIN,PYTHON}
+	export TERRARIUM_TEST_{BUSYBOX,KERNEL_DEB,KERNEL_DEB_ARM64,STANDIN,STANDIN_ARM64,PYTHON}
 }
 
-# The store, filled by the command as it is now; made anew when the files or the sources change.
+# The stores, filled by the command as it is now.
 test_home() {
 	export TERRARIUM_TEST_HOME=$lab/home TERRARIUM_HOME=$lab/home TERRARIUM_TEST_GUEST_INIT
+	export TERRARIUM_TEST_HOME_ARM64=$lab/home-arm64
 	TERRARIUM_TEST_GUEST_INIT=$(find "$root"/target/release/build/terrarium-*/out/guest-init \
 		-path '*/guest/guest-init' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2-)
-	local inputs stamp=$lab/home.inputs
-	inputs=$(printf '%s\n' "$TERRARIUM_TEST_KERNEL_DEB" "$TERRARIUM_TEST_STANDIN" "$TERRARIUM_TEST_PYTHON" &&
-		sha256sum "$terrarium")
-	[[ ! -d $TERRARIUM_TEST_HOME || $(cat "$stamp" 2>/dev/null) != "$inputs" ]] || return 0
-	say "filling the store for the tests"
-	rm -rf "$TERRARIUM_TEST_HOME"
-	local image
-	"$terrarium" kernel import --deb "$TERRARIUM_TEST_KERNEL_DEB" >&2
-	"$terrarium" load --quiet "$TERRARIUM_TEST_STANDIN" >&2
-	"$terrarium" load --quiet "$TERRARIUM_TEST_PYTHON" >&2
-	for image in localhost/python:2.7.18-standin localhost/python:3.12-alpine; do
-		"$terrarium" disk --quiet --pull never "$image" >&2
+	fill_home "$TERRARIUM_TEST_HOME" "linux/$(dpkg --print-architecture)" "$TERRARIUM_TEST_KERNEL_DEB" \
+		"$TERRARIUM_TEST_STANDIN" "$TERRARIUM_TEST_PYTHON"
+	fill_home "$TERRARIUM_TEST_HOME_ARM64" linux/arm64 "$TERRARIUM_TEST_KERNEL_DEB_ARM64" \
+		"$TERRARIUM_TEST_STANDIN_ARM64"
+}
+
+# A store with a kernel, images and their disks; made anew when these or the command change.
+fill_home() { # HOME PLATFORM KERNEL_DEB LAYOUT...
+	local home=$1 platform=$2 kernel=$3 inputs layout image
+	shift 3
+	inputs=$(printf '%s\n' "$kernel" "$@" && sha256sum "$terrarium")
+	[[ ! -d $home || $(cat "$home.inputs" 2>/dev/null) != "$inputs" ]] || return 0
+	say "filling the store for the tests of $platform"
+	rm -rf "$home"
+	local -x TERRARIUM_HOME=$home
+	"$terrarium" kernel import --deb "$kernel" >&2
+	for layout; do
+		image=$("$terrarium" load --quiet "$layout")
+		"$terrarium" disk --quiet --pull never --platform "$platform" "$image" >&2
 	done
-	echo "$inputs" >"$stamp"
+	echo "$inputs" >"$home.inputs"
 }

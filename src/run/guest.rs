@@ -32,9 +32,8 @@ pub fn init(arch: Arch) -> Result<&'static [u8]> {
         .map(|(_, binary)| *binary)
         .with_context(|| {
             format!(
-                "This terrarium was built without what starts {arch} guests: build it with \
-                 TERRARIUM_GUEST_INIT_{} set, see docs/architectures.md",
-                arch.name().to_uppercase()
+                "This terrarium was built without what starts {arch} guests: build it by \
+                 scripts/setup, or see docs/architectures.md"
             )
         })
 }

@@ -12,6 +12,7 @@
 
 mod doctor;
 mod exit_codes;
+mod foreign;
 mod options;
 mod refusals;
 mod registry;
