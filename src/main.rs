@@ -6,6 +6,7 @@
 )]
 
 mod backend;
+mod bench;
 mod df;
 mod disk;
 mod doctor;
@@ -68,6 +69,7 @@ enum Command {
     Disk(disk::DiskOptions),
     Kernel(kernel::KernelOptions),
     Doctor(doctor::DoctorOptions),
+    Bench(bench::BenchOptions),
 }
 
 fn main() -> ExitCode {
@@ -100,6 +102,7 @@ fn main() -> ExitCode {
         Command::Disk(options) => disk::run(&options),
         Command::Kernel(options) => kernel::run(&options),
         Command::Doctor(options) => doctor::run(&options),
+        Command::Bench(options) => bench::run(&options),
     };
     result.unwrap_or_else(|error| {
         eprintln!("terrarium: {error:#}");

@@ -1,52 +1,71 @@
-//! `--trace`: the stages of a run, in the Trace Event Format that Chrome and Perfetto show.
+//! `--trace`: the stages of a run, in the Trace Event Format that Chrome and Perfetto show. Times are
+//! microseconds of `CLOCK_MONOTONIC`, so that other programs' stages can be laid beside them.
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 /// Stages one after the other, from the first instruction of `main` on.
 #[derive(Debug)]
 pub struct Trace {
-    begun: Instant,
-    stages: Vec<(&'static str, Instant)>,
+    stages: Vec<(&'static str, Duration)>,
     facts: Vec<(&'static str, u64)>,
 }
 
-#[derive(Serialize)]
-struct Event {
-    name: &'static str,
-    ph: &'static str,
-    ts: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dur: Option<f64>,
+/// An event of a trace file.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// What the stage does, or what was noted.
+    pub name: String,
+    /// `X` for a stage, `i` for what was noted.
+    pub ph: String,
+    /// When it began, in microseconds.
+    pub ts: f64,
+    /// How long it took, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dur: Option<f64>,
     pid: u32,
     tid: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     args: Option<Fact>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Fact {
     microseconds: u64,
+}
+
+/// The time now on the clock of traces.
+pub fn now() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    // The clock begins at zero and its nanoseconds are less than a second.
+    Duration::new(
+        u64::try_from(now.tv_sec).unwrap_or(0),
+        u32::try_from(now.tv_nsec).unwrap_or(0),
+    )
+}
+
+/// A time or duration as traces tell it.
+pub fn microseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
 }
 
 impl Trace {
     /// Starts with stage `first`.
     pub fn begin(first: &'static str) -> Self {
-        let begun = Instant::now();
         Self {
-            begun,
-            stages: vec![(first, begun)],
+            stages: vec![(first, now())],
             facts: Vec::new(),
         }
     }
 
     /// Ends the present stage and begins `name`.
     pub fn stage(&mut self, name: &'static str) {
-        self.stages.push((name, Instant::now()));
+        self.stages.push((name, now()));
     }
 
     /// Records what the guest's own clock said, in microseconds since its kernel's start.
@@ -56,28 +75,29 @@ impl Trace {
 
     /// Ends the last stage and writes all of them to `path`.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let ended = Instant::now();
-        let us = |from: Instant, to: Instant| to.duration_since(from).as_nanos() as f64 / 1000.0;
+        let ended = now();
         let pid = std::process::id();
         let ends = self.stages.iter().skip(1).map(|&(_, start)| start);
         let stages = self.stages.iter().zip(ends.chain([ended]));
         let stages = stages.map(|(&(name, start), end)| Event {
-            name,
-            ph: "X",
-            ts: us(self.begun, start),
-            dur: Some(us(start, end)),
+            name: name.to_owned(),
+            ph: "X".to_owned(),
+            ts: microseconds(start),
+            dur: Some(microseconds(end - start)),
             pid,
             tid: pid,
             args: None,
         });
-        let facts = self.facts.iter().map(|&(name, microseconds)| Event {
-            name,
-            ph: "i",
-            ts: us(self.begun, ended),
+        let facts = self.facts.iter().map(|&(name, value)| Event {
+            name: name.to_owned(),
+            ph: "i".to_owned(),
+            ts: microseconds(ended),
             dur: None,
             pid,
             tid: pid,
-            args: Some(Fact { microseconds }),
+            args: Some(Fact {
+                microseconds: value,
+            }),
         });
         let events: Vec<Event> = stages.chain(facts).collect();
         let json = serde_json::to_vec(&events).context("Cannot encode the trace")?;

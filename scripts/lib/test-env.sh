@@ -24,6 +24,7 @@ need_test_tools() {
 	[[ $(uname -m) != x86_64 ]] || need qemu-system-x86_64:qemu-system-x86
 	need git:git xz:xz-utils skopeo:skopeo umoci:umoci e2fsck:e2fsprogs mkfs.ext4:e2fsprogs openssl:openssl
 	python3 -m pip --version >/dev/null 2>&1 || need /usr/bin/pip3:python3-pip
+	python3 -c 'import jsonschema' 2>/dev/null || need /usr/bin/jsonschema:python3-jsonschema
 	need_registry
 }
 

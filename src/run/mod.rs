@@ -18,6 +18,7 @@ use images::{DiskCache, Platform, Store};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use session::Milestone;
 
+pub use guest::arch as guest_arch;
 pub use image::find_image;
 pub use options::{Pull, RunOptions};
 

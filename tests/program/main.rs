@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, in its helpers too, and nothing reaches into it"
 )]
 
+mod bench;
 mod doctor;
 mod exit_codes;
 mod foreign;
