@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use images::{DiskCache, Platform, Reference, Store};
+use images::{Platform, Reference};
 
 use crate::home::Home;
 use crate::pins::PinOptions;
@@ -45,18 +45,14 @@ pub struct DiskOptions {
 
 pub fn run(options: &DiskOptions) -> Result<ExitCode> {
     let home = Home::open()?;
-    let store = Store::open(&home.images())?;
     let progress = progress::reporter(options.quiet);
-    let platform = options.platform.clone().unwrap_or_else(Platform::host);
-    let image = run::find_image(
-        &store,
-        &options.image,
-        &platform,
-        options.pull,
-        &options.pins.strict_pull_options(&options.image)?,
-        progress.as_ref(),
-    )?;
-    let disk = DiskCache::open(&home.disks())?.disk(&store, &image, progress.as_ref())?;
+    let wanted = run::Wanted {
+        reference: &options.image,
+        platform: options.platform.as_ref(),
+        pull: options.pull,
+        pins: &options.pins,
+    };
+    let (_, disk) = wanted.get(&home, progress.as_ref())?;
     drop(progress);
     match &options.output {
         None => println!("{}", disk.path().display()),

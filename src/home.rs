@@ -56,6 +56,11 @@ impl Home {
         self.0.join("registries.json")
     }
 
+    /// What the user says about how much an image may inflate to.
+    pub fn limits(&self) -> PathBuf {
+        self.0.join("limits.json")
+    }
+
     /// Disks made of images.
     pub fn disks(&self) -> PathBuf {
         self.0.join("disks")

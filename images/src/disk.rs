@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     ffi::OsString,
     fs::{self, File},
+    io::Read,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -11,7 +12,8 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Error, Event, Image, Limits, Progress, Store,
+    Error, Event, Image, Limits, Platform, Progress, PullOptions, Reference, Store,
+    arrival::Arrivals,
     error::FileContext,
     ext4::{self, BlockWriter, Parameters},
     layer::LayerError,
@@ -114,6 +116,48 @@ impl DiskCache {
         image: &Image,
         progress: &dyn Progress,
     ) -> Result<Disk, Error> {
+        let _keep = store.keep_blobs()?;
+        let open = |index: usize| -> Result<Box<dyn Read + Send>, Error> {
+            Ok(Box::new(store.open_blob(&image.layers[index].digest)?))
+        };
+        self.get(image, &open, progress)
+    }
+
+    /// Fetches an image and builds its disk at the same time: each layer is inflated while it comes, if
+    /// all below it are on the disk, and once.
+    ///
+    /// # Errors
+    /// As [`Store::pull`] and [`disk`](Self::disk). If only building failed, the image is in the store.
+    pub fn pull(
+        &self,
+        store: &Store,
+        reference: &Reference,
+        platform: &Platform,
+        options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<(Image, Disk), Error> {
+        let build = |image: &Image, arrivals: &Arrivals| {
+            let open = |index| arrivals.open(store, index);
+            let built = self.get(image, &open, progress);
+            (built, arrivals.restarted())
+        };
+        let (image, (built, restarted)) =
+            store.pull_beside(reference, platform, options, progress, &build)?;
+        let disk = match built {
+            // The layers are right by now, but some bytes that came first may not have been.
+            Err(_) if restarted => self.disk(store, &image, progress)?,
+            built => built?,
+        };
+        Ok((image, disk))
+    }
+
+    /// The disk in the cache, or one built of the layers that `open` gives by their index.
+    fn get(
+        &self,
+        image: &Image,
+        open: &dyn Fn(usize) -> Result<Box<dyn Read + Send>, Error>,
+        progress: &dyn Progress,
+    ) -> Result<Disk, Error> {
         let key = key(image);
         let path = self.folder.join(format!("{key}.ext4"));
         let staging = self.folder.join(format!("{key}.partial"));
@@ -122,7 +166,7 @@ impl DiskCache {
                 progress.event(Event::DiskStarted {
                     layers: image.layers.len(),
                 });
-                match self.build(store, image, &staged, progress) {
+                match self.build(image, open, &staged, progress) {
                     Ok(()) => staged.commit()?,
                     Err(error) => {
                         staged.discard()?;
@@ -176,8 +220,8 @@ impl DiskCache {
 
     fn build(
         &self,
-        store: &Store,
         image: &Image,
+        open: &dyn Fn(usize) -> Result<Box<dyn Read + Send>, Error>,
         staged: &Staged,
         progress: &dyn Progress,
     ) -> Result<(), Error> {
@@ -191,7 +235,7 @@ impl DiskCache {
         let mut disk = BlockWriter::new(file);
         let mut applier = Applier::new(self.limits, &mut disk);
         for (index, (layer, diff_id)) in image.layers.iter().zip(&image.diff_ids).enumerate() {
-            let blob = store.open_blob(&layer.digest)?;
+            let blob = open(index)?;
             applier
                 .layer(blob, *diff_id)
                 .map_err(|source| match source {
@@ -221,7 +265,8 @@ fn hold(path: &Path) -> Result<Option<Disk>, Error> {
         file => file.context("open", path)?,
     };
     lock.lock_shared().context("lock", path)?;
-    Ok(path.exists().then(|| Disk {
+    // A prune may have removed it meanwhile, and another process built it again.
+    Ok(staging::is_at(&lock, path)?.then(|| Disk {
         path: path.to_owned(),
         lock,
     }))

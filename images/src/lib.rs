@@ -8,6 +8,7 @@
 //! against its digest, every length is bounded ([`Limits`]), and nothing is ever unpacked onto the
 //! host's file system.
 
+mod arrival;
 mod config;
 mod digest;
 mod disk;
@@ -44,4 +45,5 @@ pub use pull::PullOptions;
 pub use reference::Reference;
 pub use registry::RegistryConfig;
 pub use rootfs::Limits;
+pub use staging::is_at;
 pub use store::{Listed, Pruned, Store};

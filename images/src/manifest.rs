@@ -41,6 +41,24 @@ pub struct Descriptor {
     pub(crate) annotations: BTreeMap<String, String>,
 }
 
+impl Descriptor {
+    /// Describes `bytes`.
+    pub(crate) fn of(media_type: &str, bytes: &[u8]) -> Self {
+        Self::new(media_type, Digest::of(bytes), bytes.len() as u64)
+    }
+
+    /// Describes `size` bytes with `digest`.
+    pub(crate) fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        Self {
+            media_type: media_type.to_owned(),
+            digest,
+            size,
+            platform: None,
+            annotations: BTreeMap::new(),
+        }
+    }
+}
+
 /// A platform as an index spells it out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DescribedPlatform {

@@ -12,8 +12,9 @@ use std::{
 
 use crate::{
     Digest, Error, Event, Image, Platform, Progress, Reference, Store,
+    arrival::{Arrival, Arrivals},
     config::ConfigDocument,
-    manifest::{DescribedPlatform, Descriptor, Document, MAX_MANIFEST, Manifest},
+    manifest::{DescribedPlatform, Descriptor, Document, MAX_MANIFEST},
     pins,
     registry::{self, RegistryConfig, Repository},
     store::{BlobWriter, Entry, Ingest, check_digest, check_size},
@@ -61,40 +62,64 @@ impl Store {
         options: &PullOptions,
         progress: &dyn Progress,
     ) -> Result<Image, Error> {
+        let nothing = |_: &Image, _: &Arrivals| ();
+        let (image, ()) = self.pull_beside(reference, platform, options, progress, &nothing)?;
+        Ok(image)
+    }
+
+    /// Pulls, and does something `beside` it, in a thread of its own, with the layers as they come. The
+    /// pull does not wait for it and fails by itself only.
+    pub(crate) fn pull_beside<T: Send>(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        options: &PullOptions,
+        progress: &dyn Progress,
+        beside: &(dyn Fn(&Image, &Arrivals) -> T + Sync),
+    ) -> Result<(Image, T), Error> {
         let _keep = self.keep_blobs()?;
         let docker_config = options.docker_config.as_ref();
         let (origin, mirrors) =
             registry::repositories(reference, &options.registries, docker_config, progress)?;
         for mirror in mirrors {
-            match self.pull_from(&mirror, reference, platform, options, progress) {
-                Ok(image) => return Ok(image),
+            match self.pull_from(&mirror, reference, platform, options, beside) {
+                Ok(pulled) => return Ok(pulled),
                 Err(error) => progress.event(Event::Retry {
                     reason: &error.to_string(),
                     seconds: 0,
                 }),
             }
         }
-        self.pull_from(&origin, reference, platform, options, progress)
+        self.pull_from(&origin, reference, platform, options, beside)
     }
 
-    fn pull_from(
+    fn pull_from<T: Send>(
         &self,
         repository: &Repository<'_>,
         reference: &Reference,
         platform: &Platform,
         options: &PullOptions,
-        progress: &dyn Progress,
-    ) -> Result<Image, Error> {
-        let (source, descriptor, manifest) =
-            self.resolve(repository, reference, platform, options)?;
-        self.fetch_layers(repository, &manifest.layers, progress)?;
-        self.name(Entry {
-            name: reference.canonical(),
-            requested: platform.clone(),
-            source,
-            descriptor: descriptor.clone(),
-        })?;
-        self.image(reference.clone(), source, &descriptor)
+        beside: &(dyn Fn(&Image, &Arrivals) -> T + Sync),
+    ) -> Result<(Image, T), Error> {
+        let (source, descriptor) = self.resolve(repository, reference, platform, options)?;
+        let image = self.image(reference.clone(), source, &descriptor)?;
+        let arrivals = Arrivals::new(&image.layers);
+        let (pulled, done) = thread::scope(|scope| {
+            let beside = scope.spawn(|| beside(&image, &arrivals));
+            let pulled = self.fetch_layers(repository, &image.layers, &arrivals);
+            let pulled = pulled.and_then(|()| {
+                self.name(Entry {
+                    name: reference.canonical(),
+                    requested: platform.clone(),
+                    source,
+                    descriptor,
+                })
+            });
+            (pulled, beside.join())
+        });
+        pulled?;
+        let done = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((image, done))
     }
 
     /// Finds the platform's manifest and stores it. Also gives the digest that the name stands for.
@@ -104,7 +129,7 @@ impl Store {
         reference: &Reference,
         platform: &Platform,
         options: &PullOptions,
-    ) -> Result<(Digest, Descriptor, Manifest), Error> {
+    ) -> Result<(Digest, Descriptor), Error> {
         let version = match (reference.digest(), reference.tag_or_latest()) {
             (Some(digest), _) => digest.to_string(),
             (None, tag) => tag.unwrap_or_default().to_owned(),
@@ -118,16 +143,7 @@ impl Store {
         pins::check(reference, options.locked, options.pinned, source)?;
         let (mut descriptor, bytes) =
             match Document::parse(&top.bytes, &top.media_type, &what(source))? {
-                Document::Manifest(_) => {
-                    let descriptor = Descriptor {
-                        media_type: top.media_type,
-                        digest: source,
-                        size: top.bytes.len() as u64,
-                        platform: None,
-                        annotations: Default::default(),
-                    };
-                    (descriptor, top.bytes)
-                }
+                Document::Manifest(_) => (Descriptor::of(&top.media_type, &top.bytes), top.bytes),
                 Document::Index(index) => {
                     let chosen = index.choose(platform, &reference.to_string())?.clone();
                     if chosen.size > MAX_MANIFEST {
@@ -167,24 +183,28 @@ impl Store {
         descriptor.platform = Some(DescribedPlatform::from(&document.platform));
         self.put(&manifest.config, &config)?;
         self.put(&descriptor, &bytes)?;
-        Ok((source, descriptor, manifest))
+        Ok((source, descriptor))
     }
 
     fn fetch_layers(
         &self,
         repository: &Repository<'_>,
         layers: &[Descriptor],
-        progress: &dyn Progress,
+        arrivals: &Arrivals,
     ) -> Result<(), Error> {
+        let _end = End(arrivals);
         let next = AtomicUsize::new(0);
         let failure: Mutex<Option<Error>> = Mutex::new(None);
         let failed = || failure.lock().unwrap_or_else(PoisonError::into_inner);
         let work = || {
             while failed().is_none() {
-                let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let (Some(layer), Some(arrival)) =
+                    (layers.get(index), arrivals.layers().get(index))
+                else {
                     return;
                 };
-                if let Err(error) = self.fetch_layer(repository, layer, progress) {
+                if let Err(error) = self.fetch_layer(repository, layer, arrival) {
                     failed().get_or_insert(error);
                 }
             }
@@ -204,8 +224,9 @@ impl Store {
         &self,
         repository: &Repository<'_>,
         layer: &Descriptor,
-        progress: &dyn Progress,
+        arrival: &Arrival,
     ) -> Result<(), Error> {
+        let progress = repository.progress();
         let digest = &layer.digest;
         let present = match self.ingest(layer)? {
             Ingest::Present => true,
@@ -214,12 +235,23 @@ impl Store {
                     digest,
                     size: layer.size,
                 });
-                fetch_blob(repository, layer, writer, progress)?;
+                arrival.coming(writer.open()?, writer.offset());
+                fetch_blob(repository, layer, writer, arrival)?;
                 false
             }
         };
+        arrival.stored();
         progress.event(Event::LayerDone { digest, present });
         Ok(())
+    }
+}
+
+/// Whatever happens, nobody waits for layers that will not come.
+struct End<'a>(&'a Arrivals);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -227,7 +259,7 @@ fn fetch_blob(
     repository: &Repository<'_>,
     blob: &Descriptor,
     mut writer: Box<BlobWriter>,
-    progress: &dyn Progress,
+    arrival: &Arrival,
 ) -> Result<(), Error> {
     repository.with_retries(|| {
         if writer.offset() == blob.size {
@@ -236,6 +268,7 @@ fn fetch_blob(
         let mut answer = repository.blob(blob, writer.offset())?;
         if !answer.continues {
             writer.restart()?;
+            arrival.reached(0);
         }
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -247,7 +280,8 @@ fn fetch_blob(
                 break;
             }
             writer.write(&buffer[..length])?;
-            progress.event(Event::LayerBytes {
+            arrival.reached(writer.offset());
+            repository.progress().event(Event::LayerBytes {
                 digest: &blob.digest,
                 bytes: writer.offset(),
             });

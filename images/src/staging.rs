@@ -55,7 +55,12 @@ pub(crate) fn acquire(staging: PathBuf, destination: PathBuf) -> Result<Acquired
     }
 }
 
-fn is_at(file: &File, path: &Path) -> Result<bool, Error> {
+/// Whether `path` still names the open `file`. Who has waited for a lock on a file asks this before
+/// relying on it: whoever held the lock may have renamed or removed the file.
+///
+/// # Errors
+/// If either cannot be examined.
+pub fn is_at(file: &File, path: &Path) -> Result<bool, Error> {
     let open = file.metadata().context("examine", path)?;
     match fs::symlink_metadata(path) {
         Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),

@@ -1,30 +1,47 @@
-//! The image of a run, from the store or its registry.
+//! The image of a run and its disk, from what is stored or from the image's registry.
 
 use anyhow::{Result, bail};
-use images::{Image, Platform, Progress, PullOptions, Reference, Store};
+use images::{Disk, DiskCache, Image, Limits, Platform, Progress, Reference, Store};
 
 use super::Pull;
+use crate::home::Home;
+use crate::pins::PinOptions;
 
-/// Finds `reference` in the store, or fetches it, as `pull` says.
-pub fn find_image(
-    store: &Store,
-    reference: &Reference,
-    platform: &Platform,
-    pull: Pull,
-    options: &PullOptions,
-    progress: &dyn Progress,
-) -> Result<Image> {
-    if pull != Pull::Always
-        && let Some(image) = store.find(reference, platform)?
-        && options.locked.is_none_or(|digest| digest == image.source)
-    {
-        return Ok(image);
+/// Which image is wanted, and how it may be got.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// Its name.
+    pub reference: &'a Reference,
+    /// The platform it is for; the host's own if absent.
+    pub platform: Option<&'a Platform>,
+    /// When to fetch it.
+    pub pull: Pull,
+    /// Which digest it must have.
+    pub pins: &'a PinOptions,
+}
+
+impl Wanted<'_> {
+    /// Finds the image in the store, or fetches it; finds its disk, or builds it, of an image that is
+    /// fetched while it comes.
+    pub fn get(&self, home: &Home, progress: &dyn Progress) -> Result<(Image, Disk)> {
+        let store = Store::open(&home.images())?;
+        let disks = DiskCache::open(&home.disks())?.with_limits(Limits::read(&home.limits())?);
+        let reference = self.reference;
+        let platform = self.platform.cloned().unwrap_or_else(Platform::host);
+        let options = self.pins.strict_pull_options(reference)?;
+        if self.pull != Pull::Always
+            && let Some(image) = store.find(reference, &platform)?
+            && options.locked.is_none_or(|digest| digest == image.source)
+        {
+            let disk = disks.disk(&store, &image, progress)?;
+            return Ok((image, disk));
+        }
+        if self.pull == Pull::Never {
+            bail!(
+                "Image {reference} for {platform} is not stored here, and --pull=never forbids to \
+                 fetch it; get it with `terrarium pull` or `terrarium load`"
+            );
+        }
+        Ok(disks.pull(&store, reference, &platform, &options, progress)?)
     }
-    if pull == Pull::Never {
-        bail!(
-            "Image {reference} for {platform} is not stored here, and --pull=never forbids to \
-             fetch it; get it with `terrarium pull` or `terrarium load`"
-        );
-    }
-    Ok(store.pull(reference, platform, options, progress)?)
 }

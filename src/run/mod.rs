@@ -14,12 +14,11 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use images::{DiskCache, Platform, Store};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use session::Milestone;
 
 pub use guest::arch as guest_arch;
-pub use image::find_image;
+pub use image::Wanted;
 pub use options::{Pull, RunOptions};
 
 use crate::home::Home;
@@ -42,22 +41,16 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
         .transpose()?;
 
     trace.stage("image");
-    let store = Store::open(&home.images())?;
     let progress = progress::reporter(options.quiet);
-    let platform = options.platform.clone().unwrap_or_else(Platform::host);
-    let image = find_image(
-        &store,
-        &reference,
-        &platform,
-        options.pull,
-        &options.pins.strict_pull_options(&reference)?,
-        progress.as_ref(),
-    )?;
-    let spec = spec::build(&options, &terminal, &image.config)?;
-
-    trace.stage("disk");
-    let disk = DiskCache::open(&home.disks())?.disk(&store, &image, progress.as_ref())?;
+    let wanted = Wanted {
+        reference: &reference,
+        platform: options.platform.as_ref(),
+        pull: options.pull,
+        pins: &options.pins,
+    };
+    let (image, disk) = wanted.get(&home, progress.as_ref())?;
     drop(progress);
+    let spec = spec::build(&options, &terminal, &image.config)?;
 
     trace.stage("kernel");
     let arch = guest::arch(&image.platform, options.backend)?;

@@ -38,17 +38,9 @@ pub fn claim(folder: &Path, name: &str) -> Result<Name> {
         }
         // The machine that had the name may have removed the file between our two steps: then the
         // lock is on a file that nobody else will find.
-        if is_at(&file, &path) {
+        if images::is_at(&file, &path)? {
             return Ok(Name { path, _lock: file });
         }
-    }
-}
-
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(held), Ok(found)) => held.ino() == found.ino() && held.dev() == found.dev(),
-        _ => false,
     }
 }
 

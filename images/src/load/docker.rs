@@ -1,6 +1,6 @@
 //! `docker save` archives of the old form: manifest.json, configurations and inflated layers.
 
-use std::{collections::BTreeMap, io};
+use std::io;
 
 use serde::Deserialize;
 
@@ -48,7 +48,7 @@ fn load_image(
     let config_bytes = source.read(&saved.config, MAX_CONFIG)?;
     let what = format!("{} of {}", saved.config, source.path().display());
     let document = ConfigDocument::parse(&config_bytes, saved.layers.len(), &what)?;
-    let config = describe(OCI_CONFIG, &config_bytes);
+    let config = Descriptor::of(OCI_CONFIG, &config_bytes);
     store.put(&config, &config_bytes)?;
     let mut layers = Vec::new();
     for (name, diff_id) in saved.layers.iter().zip(&document.diff_ids) {
@@ -63,7 +63,7 @@ fn load_image(
         layers,
     };
     let bytes = serde_json::to_vec(&manifest).map_err(|source| Error::Json { what, source })?;
-    let descriptor = describe(OCI_MANIFEST, &bytes);
+    let descriptor = Descriptor::of(OCI_MANIFEST, &bytes);
     store.put(&descriptor, &bytes)?;
     let tags = saved.repo_tags.iter().flatten();
     let mut references: Vec<_> = tags.map(|tag| tag.parse()).collect::<Result<_, _>>()?;
@@ -83,26 +83,11 @@ fn describe_layer(source: &Source, name: &str, diff_id: Digest) -> Result<Descri
     let mut hasher = Hasher::default();
     io::copy(&mut content, &mut hasher).context("read", source.path().join(name))?;
     let digest = hasher.finish();
-    Ok(Descriptor {
-        // What it is compressed with is told by its first bytes, when the disk is built.
-        media_type: if digest == diff_id {
-            OCI_LAYER.to_owned()
-        } else {
-            format!("{OCI_LAYER}+gzip")
-        },
-        digest,
-        size,
-        platform: None,
-        annotations: BTreeMap::new(),
-    })
-}
-
-fn describe(media_type: &str, bytes: &[u8]) -> Descriptor {
-    Descriptor {
-        media_type: media_type.to_owned(),
-        digest: Digest::of(bytes),
-        size: bytes.len() as u64,
-        platform: None,
-        annotations: BTreeMap::new(),
-    }
+    // What it is compressed with is told by its first bytes, when the disk is built.
+    let media_type = if digest == diff_id {
+        OCI_LAYER.to_owned()
+    } else {
+        format!("{OCI_LAYER}+gzip")
+    };
+    Ok(Descriptor::new(&media_type, digest, size))
 }

@@ -121,7 +121,12 @@ fn agent(plain_http: bool, ca_file: Option<&PathBuf>) -> Result<Agent, Error> {
     Ok(config.into())
 }
 
-impl Repository<'_> {
+impl<'a> Repository<'a> {
+    /// Who hears what happens.
+    pub(crate) fn progress(&self) -> &'a dyn Progress {
+        self.progress
+    }
+
     /// Fetches the manifest or index of a tag or digest. Its content is not checked.
     pub(crate) fn manifest(&self, version: &str) -> Result<ManifestAnswer, Error> {
         let url = self.url("manifests", version);

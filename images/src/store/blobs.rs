@@ -94,6 +94,13 @@ impl BlobWriter {
         self.hasher.length()
     }
 
+    /// Opens the file that the bytes go to, for reading. It does not share the lock: who waits for that
+    /// must not wait for readers as well.
+    pub(crate) fn open(&self) -> Result<File, Error> {
+        let path = self.staged.path();
+        File::open(path).context("open", path)
+    }
+
     /// Forgets what came so far.
     pub(crate) fn restart(&mut self) -> Result<(), Error> {
         self.hasher = Hasher::default();

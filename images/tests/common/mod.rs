@@ -11,6 +11,7 @@ pub(crate) mod archive;
 pub(crate) mod layout;
 pub(crate) mod mount;
 pub(crate) mod registry;
+pub(crate) mod scripted;
 pub(crate) mod snapshot;
 
 use std::process::{Command, Output};
