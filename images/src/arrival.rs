@@ -70,9 +70,17 @@ impl Arrivals {
         }
     }
 
-    /// Whether some layer began anew.
+    /// Waits until every layer is in the store or will not come; tells whether one began anew.
     pub(crate) fn restarted(&self) -> bool {
-        self.0.iter().any(|arrival| arrival.lock().restarted)
+        let mut restarted = false;
+        for arrival in &self.0 {
+            let mut progress = arrival.lock();
+            while matches!(progress.state, State::Expected | State::Coming { .. }) {
+                progress = arrival.wait(progress);
+            }
+            restarted |= progress.restarted;
+        }
+        restarted
     }
 
     /// Opens a layer as soon as the first of it has come.
@@ -228,8 +236,8 @@ mod tests {
             layer.reached(0);
             let stale = scope.spawn(move || reader.read(&mut [0; 9]));
             assert!(stale.join().unwrap().is_err());
-            assert!(arrivals.restarted());
             arrivals.end();
+            assert!(arrivals.restarted());
             assert!(arrivals.open(&store, 0).is_err());
         });
     }

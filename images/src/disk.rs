@@ -138,17 +138,14 @@ impl DiskCache {
     ) -> Result<(Image, Disk), Error> {
         let build = |image: &Image, arrivals: &Arrivals| {
             let open = |index| arrivals.open(store, index);
-            let built = self.get(image, &open, progress);
-            (built, arrivals.restarted())
+            match self.get(image, &open, progress) {
+                // Bytes that came first may have been wrong, of a layer that is right by now.
+                Err(_) if arrivals.restarted() => self.disk(store, image, progress),
+                built => built,
+            }
         };
-        let (image, (built, restarted)) =
-            store.pull_beside(reference, platform, options, progress, &build)?;
-        let disk = match built {
-            // The layers are right by now, but some bytes that came first may not have been.
-            Err(_) if restarted => self.disk(store, &image, progress)?,
-            built => built?,
-        };
-        Ok((image, disk))
+        let (image, built) = store.pull_beside(reference, platform, options, progress, &build)?;
+        Ok((image, built?))
     }
 
     /// The disk in the cache, or one built of the layers that `open` gives by their index.

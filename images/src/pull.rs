@@ -261,6 +261,24 @@ fn fetch_blob(
     mut writer: Box<BlobWriter>,
     arrival: &Arrival,
 ) -> Result<(), Error> {
+    let resumed = writer.offset() > 0;
+    fetch_rest(repository, blob, &mut writer, arrival)?;
+    if resumed && !writer.is_right() {
+        // What an earlier process left, perhaps when the power failed, is not to be relied on.
+        writer.restart()?;
+        arrival.reached(0);
+        fetch_rest(repository, blob, &mut writer, arrival)?;
+    }
+    writer.finish()
+}
+
+/// Fetches what is still missing of a blob.
+fn fetch_rest(
+    repository: &Repository<'_>,
+    blob: &Descriptor,
+    writer: &mut BlobWriter,
+    arrival: &Arrival,
+) -> Result<(), Error> {
     repository.with_retries(|| {
         if writer.offset() == blob.size {
             return Ok(());
@@ -287,6 +305,5 @@ fn fetch_blob(
             });
         }
         Ok(())
-    })?;
-    writer.finish()
+    })
 }

@@ -138,10 +138,9 @@ fn worker() {
     let reference: Reference = std::env::var(IMAGE).unwrap().parse().unwrap();
     let (store, disks) = open(Path::new(&folder));
     let platform = Platform::new("linux", "amd64", None);
-    let image = store
-        .pull(&reference, &platform, &PullOptions::default(), &())
+    disks
+        .pull(&store, &reference, &platform, &PullOptions::default(), &())
         .unwrap();
-    disks.disk(&store, &image, &()).unwrap();
 }
 
 #[test]
@@ -264,10 +263,10 @@ fn two_pullers_share_the_work() {
         let pullers: Vec<_> = (0..4)
             .map(|_| {
                 scope.spawn(|| {
-                    let image = store
-                        .pull(&reference, &platform, &PullOptions::default(), &())
+                    let options = PullOptions::default();
+                    let (image, disk) = disks
+                        .pull(&store, &reference, &platform, &options, &())
                         .unwrap();
-                    let disk = disks.disk(&store, &image, &()).unwrap();
                     mount::check(disk.path());
                     image.manifest
                 })

@@ -143,6 +143,11 @@ impl BlobWriter {
         }
     }
 
+    /// Whether what came is what the descriptor promised.
+    pub(crate) fn is_right(&self) -> bool {
+        self.offset() == self.expected.size && self.hasher.clone().finish() == self.expected.digest
+    }
+
     /// Makes the blob part of the store if it is what its descriptor promised; else forgets it.
     pub(crate) fn finish(self) -> Result<(), Error> {
         let what = || self.what();
