@@ -7,9 +7,8 @@ use std::{
 };
 
 use serde::Deserialize;
-use ureq::Agent;
 
-use super::{credentials::Credentials, read_limited};
+use super::{client::Client, credentials::Credentials, read_limited};
 use crate::{Error, Reference};
 
 /// The longest token answer, in bytes.
@@ -46,7 +45,7 @@ impl Authorizer {
     }
 
     /// Does what a 401 answer's challenges ask for.
-    pub(super) fn answer(&self, agent: &Agent, challenges: &[String]) -> Result<(), Error> {
+    pub(super) fn answer(&self, client: &Client, challenges: &[String]) -> Result<(), Error> {
         let challenges: Vec<Challenge> = challenges
             .iter()
             .filter_map(|text| Challenge::parse(text))
@@ -57,7 +56,7 @@ impl Authorizer {
             None => None,
         };
         let header = if let Some(challenge) = find("bearer") {
-            let token = self.token(agent, challenge, credentials.as_ref())?;
+            let token = self.token(client, challenge, credentials.as_ref())?;
             format!("Bearer {token}")
         } else if find("basic").is_some() {
             let basic = credentials.and_then(|credentials| credentials.basic());
@@ -71,7 +70,7 @@ impl Authorizer {
 
     fn token(
         &self,
-        agent: &Agent,
+        client: &Client,
         challenge: &Challenge,
         credentials: Option<&Credentials>,
     ) -> Result<String, Error> {
@@ -86,28 +85,21 @@ impl Authorizer {
             reason,
         };
         let service = challenge.parameter("service").unwrap_or_default();
-        let sent = if let Some(Credentials::IdentityToken(token)) = credentials {
-            agent.post(realm).send_form([
+        let response = if let Some(Credentials::IdentityToken(token)) = credentials {
+            let form = [
                 ("grant_type", "refresh_token"),
                 ("client_id", "terrarium"),
                 ("service", service),
                 ("scope", &self.scope),
                 ("refresh_token", token),
-            ])
+            ];
+            client.post(realm, &form)?
         } else {
-            let mut request = agent.get(realm).query("scope", &self.scope);
-            if !service.is_empty() {
-                request = request.query("service", service);
-            }
-            if let Some(basic) = credentials.and_then(Credentials::basic) {
-                request = request.header("authorization", basic);
-            }
-            request.call()
+            let query = [("scope", self.scope.as_str()), ("service", service)];
+            let query = &query[..if service.is_empty() { 1 } else { 2 }];
+            let basic = credentials.and_then(Credentials::basic);
+            client.get(realm, query, &[], basic.as_deref())?.response
         };
-        let response = sent.map_err(|source| Error::Transport {
-            url: realm.to_owned(),
-            source: Box::new(source),
-        })?;
         match response.status().as_u16() {
             200 => {}
             401 | 403 => return Err(self.refused()),

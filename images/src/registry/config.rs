@@ -26,8 +26,8 @@ pub struct RegistryConfig(BTreeMap<String, RegistrySettings>);
 pub(crate) struct RegistrySettings {
     /// Hosts that are asked first, in order.
     pub(crate) mirrors: Vec<String>,
-    /// Speak HTTP, as with registries on this machine.
-    pub(crate) plain_http: bool,
+    /// Speak HTTP. If absent, registries on this machine without certificates to trust do.
+    pub(crate) plain_http: Option<bool>,
     /// Certificates to trust, in PEM form, instead of the public ones.
     pub(crate) ca_file: Option<PathBuf>,
 }

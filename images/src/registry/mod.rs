@@ -1,24 +1,21 @@
 //! A client for registries that speak the OCI distribution specification (docker's Registry v2).
 
 mod auth;
+mod client;
 mod config;
 mod credentials;
+mod proxy;
 mod request;
 mod retry;
 
-use std::{fs, io::Read, path::PathBuf, time::Duration};
+use std::{io::Read, path::PathBuf};
 
-use ureq::{
-    Agent,
-    http::Response,
-    tls::{PemItem, RootCerts, TlsConfig, parse_pem},
-};
+use ureq::http::Response;
 
-use self::auth::Authorizer;
 pub use self::config::RegistryConfig;
+use self::{auth::Authorizer, client::Client};
 use crate::{
     Error, Progress, Reference,
-    error::FileContext,
     manifest::{
         DOCKER_LIST, DOCKER_MANIFEST, Descriptor, MAX_CONFIG, MAX_MANIFEST, OCI_INDEX, OCI_MANIFEST,
     },
@@ -30,7 +27,7 @@ const DOCKER_HUB: &str = "registry-1.docker.io";
 
 /// One repository of a registry, or of a mirror of it.
 pub(crate) struct Repository<'a> {
-    agent: Agent,
+    client: Client,
     progress: &'a dyn Progress,
     /// Scheme and host.
     base: String,
@@ -71,14 +68,16 @@ pub(crate) fn repositories<'a>(
 ) -> Result<(Repository<'a>, Vec<Repository<'a>>), Error> {
     let repository = |host: &str| {
         let settings = config.settings(host);
-        let plain_http = settings.plain_http || is_loopback(host);
+        let plain_http = settings
+            .plain_http
+            .unwrap_or_else(|| is_loopback(host) && settings.ca_file.is_none());
         let scheme = if plain_http { "http" } else { "https" };
         let address = match host {
             "docker.io" => DOCKER_HUB,
             host => host,
         };
         Ok(Repository {
-            agent: agent(plain_http, settings.ca_file.as_ref())?,
+            client: Client::new(plain_http, settings.ca_file.as_deref())?,
             progress,
             base: format!("{scheme}://{address}"),
             reference,
@@ -88,37 +87,6 @@ pub(crate) fn repositories<'a>(
     let mirrors = config.settings(reference.domain()).mirrors;
     let mirrors: Result<_, Error> = mirrors.iter().map(|host| repository(host)).collect();
     Ok((repository(reference.domain())?, mirrors?))
-}
-
-/// An HTTP client. It takes its proxy from the environment, as all clients do.
-fn agent(plain_http: bool, ca_file: Option<&PathBuf>) -> Result<Agent, Error> {
-    let mut tls = TlsConfig::builder();
-    if let Some(path) = ca_file {
-        let pem = fs::read(path).context("read", path)?;
-        let certificates: Vec<_> = parse_pem(&pem)
-            .filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            })
-            .collect();
-        if certificates.is_empty() {
-            return Err(Error::Document {
-                what: path.display().to_string(),
-                reason: "it holds no certificate in PEM form".to_owned(),
-            });
-        }
-        tls = tls.root_certs(RootCerts::new_with_certs(&certificates));
-    }
-    let config = Agent::config_builder()
-        .http_status_as_error(false)
-        .https_only(!plain_http)
-        .tls_config(tls.build())
-        .user_agent(concat!("terrarium/", env!("CARGO_PKG_VERSION")))
-        .timeout_connect(Some(Duration::from_secs(20)))
-        .timeout_recv_response(Some(Duration::from_secs(60)))
-        .timeout_per_read(Some(Duration::from_secs(30)))
-        .build();
-    Ok(config.into())
 }
 
 impl<'a> Repository<'a> {
@@ -198,7 +166,7 @@ fn read_limited(response: Response<ureq::Body>, url: &str, limit: u64) -> Result
         })
 }
 
-/// Whether a host is this machine: registries there speak plain HTTP.
+/// Whether a host is this machine: registries there speak plain HTTP, and are asked directly.
 fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),

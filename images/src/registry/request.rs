@@ -5,39 +5,32 @@ use std::{io::Read, time::Duration};
 use serde::Deserialize;
 use ureq::{Body, http::Response};
 
-use super::Repository;
+use super::{Repository, client::Answer};
 use crate::Error;
 
 impl Repository<'_> {
-    /// Sends a GET request, logging in if the registry asks for it.
+    /// Sends a GET request, logging in if the registry asks for it. Other servers, to which the
+    /// registry may lead, are shown no credentials.
     pub(super) fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<Response<Body>, Error> {
-        let response = self.send(url, headers)?;
-        if response.status() != 401 {
-            return self.checked(url, response);
+        let answer = self.send(url, headers)?;
+        if answer.response.status() != 401 || !answer.same_origin {
+            return self.checked(url, answer.response);
         }
-        let challenges: Vec<String> = response
+        let challenges: Vec<String> = answer
+            .response
             .headers()
             .get_all("www-authenticate")
             .iter()
             .filter_map(|value| value.to_str().ok().map(str::to_owned))
             .collect();
-        drop(response);
-        self.authorizer.answer(&self.agent, &challenges)?;
-        self.checked(url, self.send(url, headers)?)
+        drop(answer);
+        self.authorizer.answer(&self.client, &challenges)?;
+        self.checked(url, self.send(url, headers)?.response)
     }
 
-    fn send(&self, url: &str, headers: &[(&str, &str)]) -> Result<Response<Body>, Error> {
-        let mut request = self.agent.get(url);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        if let Some(authorization) = self.authorizer.header() {
-            request = request.header("authorization", authorization);
-        }
-        request.call().map_err(|source| Error::Transport {
-            url: url.to_owned(),
-            source: Box::new(source),
-        })
+    fn send(&self, url: &str, headers: &[(&str, &str)]) -> Result<Answer, Error> {
+        let authorization = self.authorizer.header();
+        self.client.get(url, &[], headers, authorization.as_deref())
     }
 
     fn checked(&self, url: &str, response: Response<Body>) -> Result<Response<Body>, Error> {
