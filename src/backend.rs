@@ -7,6 +7,8 @@ use vmm::backend::kvm::Kvm;
 use vmm::backend::qemu::{Accelerator, Qemu};
 use vmm::config::Arch;
 
+use crate::output::say;
+
 /// `--backend`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BackendChoice {
@@ -58,7 +60,7 @@ pub fn select(
                 format!("KVM cannot be used ({reason}), nor QEMU in its place; {install}")
             })?;
             if !quiet {
-                eprintln!(
+                say!(
                     "terrarium: KVM cannot run guests on this host, so this one runs on QEMU, many \
                      times slower; `terrarium doctor` says why and what to do"
                 );

@@ -7,6 +7,7 @@ use clap::Args;
 use images::{DiskCache, Store};
 
 use crate::home::Home;
+use crate::output::line;
 use crate::{table, units};
 
 /// Show what images and disks take on this host
@@ -23,11 +24,11 @@ pub fn run(options: &DfOptions) -> Result<ExitCode> {
     let disks = DiskCache::open(&home.disks())?.allocated_bytes()?;
     if options.json {
         let usage = serde_json::json!({ "blob_bytes": blobs, "disk_bytes": disks });
-        println!("{usage:#}");
+        line!("{usage:#}")?;
     } else {
         let rows = [("images", blobs), ("disks", disks)];
         let rows = rows.map(|(name, bytes)| [name.to_owned(), units::bytes(bytes)]);
-        table::print(["TYPE", "SIZE"], rows.into_iter());
+        table::print(["TYPE", "SIZE"], rows.into_iter())?;
     }
     Ok(ExitCode::SUCCESS)
 }

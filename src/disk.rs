@@ -8,6 +8,7 @@ use clap::Args;
 use images::{Platform, Reference};
 
 use crate::home::Home;
+use crate::output::line;
 use crate::pins::PinOptions;
 use crate::{progress, run};
 
@@ -55,7 +56,7 @@ pub fn run(options: &DiskOptions) -> Result<ExitCode> {
     let (_, disk) = wanted.get(&home, progress.as_ref())?;
     drop(progress);
     match &options.output {
-        None => println!("{}", disk.path().display()),
+        None => line!("{}", disk.path().display())?,
         Some(output) => {
             disk.copy_to(output)?;
         }

@@ -13,6 +13,7 @@ use vmm::config::Arch as MachineArch;
 
 use crate::backend::install_qemu;
 use crate::home::Home;
+use crate::output::{self, line};
 use crate::units;
 
 /// Say whether this host can run machines, how, and what to do about it
@@ -94,12 +95,15 @@ pub fn run(options: &DoctorOptions) -> Result<ExitCode> {
             backend,
             findings: &findings,
         };
-        println!(
+        line!(
             "{}",
             serde_json::to_string_pretty(&report).context("Cannot encode")?
-        );
+        )?;
     } else {
-        print!("{}", table(&findings, backend.filter(|_| ready)));
+        output::print(format_args!(
+            "{}",
+            table(&findings, backend.filter(|_| ready))
+        ))?;
     }
     Ok(if ready {
         ExitCode::SUCCESS

@@ -7,6 +7,7 @@ use clap::Args;
 use images::{Inspection, Platform, PublishedPlatform, Reference, Store};
 
 use crate::home::Home;
+use crate::output::line;
 use crate::table::escaped;
 use crate::units;
 
@@ -44,47 +45,49 @@ pub fn run(options: &InspectOptions) -> Result<ExitCode> {
         }
     }
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&inspection)?);
+        line!("{}", serde_json::to_string_pretty(&inspection)?)?;
     } else {
-        print(&inspection);
+        print(&inspection)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(inspection: &Inspection) {
+fn print(inspection: &Inspection) -> Result<()> {
     let image = &inspection.image;
-    println!("Image:      {}", image.image);
-    println!("Digest:     {}", image.digest);
-    println!("Type:       {}", escaped(&image.media_type));
+    line!("Image:      {}", image.image)?;
+    line!("Digest:     {}", image.digest)?;
+    line!("Type:       {}", escaped(&image.media_type))?;
     for platform in &image.platforms {
-        println!();
-        print_platform(platform);
+        line!("")?;
+        print_platform(platform)?;
     }
+    Ok(())
 }
 
-fn print_platform(platform: &PublishedPlatform) {
+fn print_platform(platform: &PublishedPlatform) -> Result<()> {
     let size = platform.size();
-    println!("Platform:   {}", platform.platform);
-    println!("Manifest:   {}", platform.manifest);
-    println!("Type:       {}", escaped(&platform.media_type));
-    println!("Image ID:   {}", platform.id);
-    println!(
+    line!("Platform:   {}", platform.platform)?;
+    line!("Manifest:   {}", platform.manifest)?;
+    line!("Type:       {}", escaped(&platform.media_type))?;
+    line!("Image ID:   {}", platform.id)?;
+    line!(
         "Size:       {} ({size} bytes to transfer)",
         units::bytes(size)
-    );
+    )?;
     if !platform.entrypoint.is_empty() {
-        println!("Entrypoint: {}", words(&platform.entrypoint));
+        line!("Entrypoint: {}", words(&platform.entrypoint))?;
     }
-    println!("Command:    {}", words(&platform.command));
-    println!("Layers:");
+    line!("Command:    {}", words(&platform.command))?;
+    line!("Layers:")?;
     for layer in &platform.layers {
-        println!(
+        line!(
             "  {}  {} bytes  {}",
             layer.digest,
             layer.size,
             escaped(&layer.media_type)
-        );
+        )?;
     }
+    Ok(())
 }
 
 /// A command as JSON, as docker shows it.

@@ -8,6 +8,7 @@ use images::{DiskCache, Listed, Store};
 use serde::Serialize;
 
 use crate::home::Home;
+use crate::output::line;
 use crate::table;
 use crate::units;
 
@@ -42,7 +43,7 @@ pub fn run(options: &ImagesOptions) -> Result<ExitCode> {
         .map(|listed| row(listed, &disks))
         .collect::<Result<_>>()?;
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        line!("{}", serde_json::to_string_pretty(&rows)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let lines = rows.iter().map(|row| {
@@ -53,7 +54,7 @@ pub fn run(options: &ImagesOptions) -> Result<ExitCode> {
             units::bytes(row.blob_bytes + row.disk_bytes.unwrap_or(0)),
         ]
     });
-    table::print(["IMAGE", "PLATFORM", "IMAGE ID", "SIZE"], lines);
+    table::print(["IMAGE", "PLATFORM", "IMAGE ID", "SIZE"], lines)?;
     Ok(ExitCode::SUCCESS)
 }
 

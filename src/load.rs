@@ -8,6 +8,7 @@ use clap::Args;
 use images::Store;
 
 use crate::home::Home;
+use crate::output::line;
 use crate::progress;
 
 /// Take images from an archive or a folder
@@ -35,7 +36,7 @@ pub fn run(options: &LoadOptions) -> Result<ExitCode> {
     let images = store.load(&options.path, progress.as_ref())?;
     drop(progress);
     for image in images {
-        println!("{}", image.reference);
+        line!("{}", image.reference)?;
     }
     Ok(ExitCode::SUCCESS)
 }

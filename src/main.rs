@@ -15,6 +15,7 @@ mod inspect;
 mod kernel;
 mod list;
 mod load;
+mod output;
 mod pins;
 mod progress;
 mod prune;
@@ -35,6 +36,9 @@ use trace::Trace;
 
 /// terrarium's own failure, as `docker run` reports it: apart from any code of the command.
 const EXIT_RUN_FAILED: u8 = 125;
+
+/// What a reader that has gone sends to the writer (signal(7)).
+const SIGPIPE: u8 = 13;
 
 /// Run container images as micro-VMs.
 #[derive(Parser, Debug)]
@@ -105,7 +109,11 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("terrarium: {error:#}");
+        if error.is::<output::ReaderGone>() {
+            // As other programs end, which the signal kills.
+            return ExitCode::from(128 + SIGPIPE);
+        }
+        output::say!("terrarium: {error:#}");
         if is_run {
             ExitCode::from(EXIT_RUN_FAILED)
         } else {

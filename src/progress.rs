@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use images::{Digest, Event, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::output::say;
 use crate::units;
 
 /// What fits the present standard error.
@@ -117,17 +118,17 @@ impl Progress for Lines {
     fn event(&self, event: Event<'_>) {
         match event {
             Event::LayerStarted { digest, size } => {
-                eprintln!("{}: fetching {}", short(digest), units::bytes(size));
+                say!("{}: fetching {}", short(digest), units::bytes(size));
             }
             Event::LayerDone { digest, present } => {
                 let how = if present { "already here" } else { "complete" };
-                eprintln!("{}: {how}", short(digest));
+                say!("{}: {how}", short(digest));
             }
             Event::Retry { reason, seconds } => {
-                eprintln!("{}; trying again in {seconds} s", printable(reason));
+                say!("{}; trying again in {seconds} s", printable(reason));
             }
-            Event::DiskStarted { layers } => eprintln!("disk: building from {layers} layers"),
-            Event::DiskDone { bytes } => eprintln!("disk: complete, {}", units::bytes(bytes)),
+            Event::DiskStarted { layers } => say!("disk: building from {layers} layers"),
+            Event::DiskDone { bytes } => say!("disk: complete, {}", units::bytes(bytes)),
             _ => {}
         }
     }

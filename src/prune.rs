@@ -7,6 +7,7 @@ use clap::Args;
 use images::{DiskCache, Store};
 
 use crate::home::Home;
+use crate::output::line;
 use crate::units;
 
 /// Remove blobs and disks that no image needs, and what crashed runs left
@@ -17,11 +18,11 @@ pub fn run(_options: &PruneOptions) -> Result<ExitCode> {
     let home = Home::open()?;
     let disks = DiskCache::open(&home.disks())?;
     let pruned = Store::open(&home.images())?.prune(&disks)?;
-    println!(
+    line!(
         "Removed {} blobs and {} disks, {}",
         pruned.blobs,
         pruned.disks,
         units::bytes(pruned.bytes)
-    );
+    )?;
     Ok(ExitCode::SUCCESS)
 }

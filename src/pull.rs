@@ -7,6 +7,7 @@ use clap::Args;
 use images::{Platform, Reference, Store};
 
 use crate::home::Home;
+use crate::output::line;
 use crate::pins::PinOptions;
 use crate::progress;
 
@@ -45,6 +46,6 @@ pub fn run(options: &PullOptions) -> Result<ExitCode> {
     )?;
     drop(progress);
     options.pins.record(&image)?;
-    println!("{}", image.reference);
+    line!("{}", image.reference)?;
     Ok(ExitCode::SUCCESS)
 }

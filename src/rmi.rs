@@ -7,6 +7,7 @@ use clap::Args;
 use images::{DiskCache, Platform, Reference, Store};
 
 use crate::home::Home;
+use crate::output::line;
 
 /// Remove images, and what no other image needs
 #[derive(Args, Debug)]
@@ -26,7 +27,7 @@ pub fn run(options: &RmiOptions) -> Result<ExitCode> {
     let mut missing = Vec::new();
     for reference in &options.images {
         if store.remove(reference, options.platform.as_ref())? > 0 {
-            println!("{reference}");
+            line!("{reference}")?;
         } else {
             missing.push(reference.to_string());
         }

@@ -5,6 +5,7 @@ use clap::Args;
 use kernels::{BootOptions, Discovery, Kernel, Need, Presence};
 use serde::Serialize;
 
+use crate::output::line;
 use crate::units;
 
 /// Show what guests get from a kernel
@@ -54,9 +55,9 @@ impl InspectOptions {
         let report = Report::new(kernel)?;
         if self.json {
             let json = serde_json::to_string_pretty(&report).context("Cannot encode")?;
-            println!("{json}");
+            line!("{json}")?;
         } else {
-            report.print();
+            report.print()?;
         }
         Ok(())
     }
@@ -92,31 +93,35 @@ impl<'a> Report<'a> {
         })
     }
 
-    fn print(&self) {
-        let line = |name: &str, value: &str| println!("{name:<12}{value}");
-        line("id", self.id);
-        line("version", self.version);
-        line("arch", self.arch);
-        line("source", self.source);
-        line(
+    fn print(&self) -> Result<()> {
+        let fact = |name: &str, value: &str| line!("{name:<12}{value}");
+        fact("id", self.id)?;
+        fact("version", self.version)?;
+        fact("arch", self.arch)?;
+        fact("source", self.source)?;
+        fact(
             "kernel",
             &format!("{} ({})", self.kernel, units::bytes(self.kernel_bytes)),
-        );
-        line("devices", &format!("found by {}", self.device_discovery));
-        line("arguments", &self.arguments.join(" "));
+        )?;
+        fact("devices", &format!("found by {}", self.device_discovery))?;
+        fact("arguments", &self.arguments.join(" "))?;
         match (&self.modules_at_boot, &self.problem) {
-            (Some(modules), _) if modules.is_empty() => line("modules", "none to load at boot"),
-            (Some(modules), _) => line("modules", &modules.join(" ")),
-            (None, Some(problem)) => line("unusable", problem),
+            (Some(modules), _) if modules.is_empty() => fact("modules", "none to load at boot")?,
+            (Some(modules), _) => fact("modules", &modules.join(" "))?,
+            (None, Some(problem)) => fact("unusable", problem)?,
             (None, None) => {}
         }
-        println!("\n{:<28}{:<10}{:<10}PURPOSE", "DRIVER", "PRESENT", "NEEDED");
+        line!("\n{:<28}{:<10}{:<10}PURPOSE", "DRIVER", "PRESENT", "NEEDED")?;
         for driver in &self.drivers {
-            println!(
+            line!(
                 "{:<28}{:<10}{:<10}{}",
-                driver.name, driver.presence, driver.needed, driver.purpose
-            );
+                driver.name,
+                driver.presence,
+                driver.needed,
+                driver.purpose
+            )?;
         }
+        Ok(())
     }
 }
 

@@ -5,6 +5,8 @@ use clap::Args;
 use kernels::Kernel;
 use serde::Serialize;
 
+use crate::output::line;
+
 /// List the kernels
 #[derive(Args, Debug)]
 pub struct ListOptions {
@@ -37,10 +39,10 @@ impl ListOptions {
     pub fn print(&self, kernels: &[Kernel]) -> Result<()> {
         let rows: Vec<Row<'_>> = kernels.iter().map(Row::from).collect();
         if self.json {
-            println!(
+            line!(
                 "{}",
                 serde_json::to_string_pretty(&rows).context("Cannot encode")?
-            );
+            )?;
             return Ok(());
         }
         let widest = |title: &str, cells: &mut dyn Iterator<Item = &str>| {
@@ -48,12 +50,15 @@ impl ListOptions {
         };
         let id = widest("ID", &mut rows.iter().map(|row| row.id));
         let version = widest("VERSION", &mut rows.iter().map(|row| row.version));
-        println!("{:id$}  {:version$}  {:8} SOURCE", "ID", "VERSION", "ARCH");
+        line!("{:id$}  {:version$}  {:8} SOURCE", "ID", "VERSION", "ARCH")?;
         for row in rows {
-            println!(
+            line!(
                 "{:id$}  {:version$}  {:8} {}",
-                row.id, row.version, row.arch, row.source
-            );
+                row.id,
+                row.version,
+                row.arch,
+                row.source
+            )?;
         }
         Ok(())
     }

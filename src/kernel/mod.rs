@@ -13,6 +13,7 @@ use kernels::Store;
 
 pub use self::pull::default_or_pulled;
 use crate::home::Home;
+use crate::output::line;
 
 /// Keep the kernels that guests boot
 #[derive(Args, Debug)]
@@ -40,8 +41,8 @@ struct RemoveOptions {
 pub fn run(options: &KernelOptions) -> Result<ExitCode> {
     let store = Store::open(&Home::open()?.kernels())?;
     match &options.command {
-        KernelCommand::Pull(pull) => println!("{}", pull.pull(&store)?.id()),
-        KernelCommand::Import(import) => println!("{}", import.import(&store)?.id()),
+        KernelCommand::Pull(pull) => line!("{}", pull.pull(&store)?.id())?,
+        KernelCommand::Import(import) => line!("{}", import.import(&store)?.id())?,
         KernelCommand::Ls(list) => list.print(&store.list()?)?,
         KernelCommand::Inspect(inspect) => inspect.print(&store.get(&inspect.id)?)?,
         KernelCommand::Rm(remove) => store.remove(&remove.id)?,

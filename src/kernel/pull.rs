@@ -6,6 +6,8 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use kernels::{Arch, Error, Kernel, Repository, Store};
 
+use crate::output::say;
+
 /// Take Alpine's kernel for virtual machines from its repository
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -75,7 +77,7 @@ pub fn default_or_pulled(store: &Store, arch: Arch, quiet: bool) -> Result<Kerne
     match store.default_for(arch) {
         Err(Error::NoneFor(_)) => {
             if !quiet {
-                eprintln!("terrarium: fetching Alpine's kernel for {arch}, once");
+                say!("terrarium: fetching Alpine's kernel for {arch}, once");
             }
             PullOptions::from_environment(arch).pull(store).context(
                 "No kernel is stored, and Alpine's cannot be had: \

@@ -5,6 +5,8 @@ use guest_init::control::{ExitStatus, FailureKind};
 use session::Outcome;
 use vmm::VmExit;
 
+use crate::output::say;
+
 use super::{RunOptions, START_TIMEOUT};
 
 /// `--timeout` expired.
@@ -24,7 +26,7 @@ pub fn report(outcome: Outcome, machine: Option<VmExit>, options: &RunOptions) -
             after_signal(signal)
         }
         Outcome::Failed { kind, message } => {
-            eprintln!("terrarium: {message}");
+            say!("terrarium: {message}");
             match kind {
                 FailureKind::NotFound => EXIT_NOT_FOUND,
                 FailureKind::NotExecutable => EXIT_NOT_EXECUTABLE,
@@ -34,7 +36,7 @@ pub fn report(outcome: Outcome, machine: Option<VmExit>, options: &RunOptions) -
         Outcome::TimedOut => {
             if let (Some(timeout), false) = (options.timeout, options.quiet) {
                 let timeout = humantime::format_duration(timeout);
-                eprintln!("terrarium: stopped the command after {timeout} (--timeout)");
+                say!("terrarium: stopped the command after {timeout} (--timeout)");
             }
             EXIT_TIMED_OUT
         }
