@@ -12,6 +12,7 @@ mod disk;
 mod doctor;
 mod home;
 mod inspect;
+mod interrupt;
 mod kernel;
 mod list;
 mod load;

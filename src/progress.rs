@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{IsTerminal, stderr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use images::{Digest, Event, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::interrupt::Watch;
 use crate::output::say;
 use crate::units;
 
@@ -16,18 +17,42 @@ pub fn reporter(quiet: bool) -> Box<dyn Progress> {
     if quiet {
         Box::new(())
     } else if stderr().is_terminal() {
-        Box::new(Bars::default())
+        Box::new(Bars::new())
     } else {
         Box::new(Lines)
     }
 }
 
 /// One bar a layer, one for the disk.
-#[derive(Default)]
 struct Bars {
+    shown: Arc<Mutex<Shown>>,
+    /// Clears them if a signal ends the process; without it they stay where they are.
+    _watch: Option<Watch>,
+}
+
+#[derive(Default)]
+struct Shown {
     all: MultiProgress,
-    layers: Mutex<HashMap<Digest, ProgressBar>>,
-    disk: Mutex<Option<ProgressBar>>,
+    layers: HashMap<Digest, ProgressBar>,
+    disk: Option<ProgressBar>,
+}
+
+impl Bars {
+    fn new() -> Self {
+        let shown: Arc<Mutex<Shown>> = Arc::default();
+        let cleared = Arc::clone(&shown);
+        let watch = Watch::begin(move |end| {
+            // Held to the end, so that nothing is drawn again.
+            let shown = cleared.lock().unwrap_or_else(PoisonError::into_inner);
+            // Fails only if the terminal is gone.
+            let _ = shown.all.clear();
+            end();
+        });
+        Self {
+            shown,
+            _watch: watch.ok(),
+        }
+    }
 }
 
 impl fmt::Debug for Bars {
@@ -38,13 +63,11 @@ impl fmt::Debug for Bars {
 
 impl Progress for Bars {
     fn event(&self, event: Event<'_>) {
-        let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let Shown { all, layers, disk } = &mut *shown;
         match event {
             Event::LayerStarted { digest, size } => {
-                let bar = self
-                    .all
-                    .add(ProgressBar::new(size).with_style(bytes_style()));
+                let bar = all.add(ProgressBar::new(size).with_style(bytes_style()));
                 layers.insert(*digest, bar.with_prefix(short(digest)));
             }
             Event::LayerBytes { digest, bytes } => {
@@ -63,11 +86,11 @@ impl Progress for Bars {
                 let reason = printable(reason);
                 let line = format!("{reason}; trying again in {seconds} s");
                 // Fails only if the terminal is gone.
-                let _ = self.all.println(line);
+                let _ = all.println(line);
             }
             Event::DiskStarted { layers } => {
                 let bar = ProgressBar::new(layers as u64).with_style(count_style());
-                *disk = Some(self.all.add(bar).with_prefix("building disk"));
+                *disk = Some(all.add(bar).with_prefix("building disk"));
             }
             Event::DiskLayer { done } => {
                 if let Some(bar) = disk.as_ref() {
@@ -87,11 +110,8 @@ impl Progress for Bars {
 impl Drop for Bars {
     fn drop(&mut self) {
         // What was in the middle of something must not stay on the terminal.
-        let layers = self
-            .layers
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        layers.values().for_each(ProgressBar::abandon);
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.layers.values().for_each(ProgressBar::abandon);
     }
 }
 

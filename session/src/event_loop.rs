@@ -74,6 +74,7 @@ impl fmt::Debug for EventLoop<'_> {
 impl<'a> EventLoop<'a> {
     pub(crate) fn new(
         ports: HostPorts,
+        signals: Signals,
         options: Options,
         milestone: &'a mut dyn FnMut(Milestone),
     ) -> Result<Self, SessionError> {
@@ -84,7 +85,7 @@ impl<'a> EventLoop<'a> {
         Ok(Self {
             options,
             milestone,
-            signals: Signals::catch().map_err(|e| SessionError::host("catch signals", e))?,
+            signals,
             control: Control::new(ports.control),
             stdin: Flow::new(options.stdin.then(std::io::stdin), stdin_sink),
             stdout: Flow::new(Some(ports.stdio), sink(std::io::stdout())?),

@@ -20,6 +20,7 @@ use std::time::Duration;
 use guest_init::control::{ExitStatus, FailureKind, ProtocolError};
 
 pub use ports::{HostPorts, ports};
+pub use signals::Signals;
 
 /// How to run a session.
 #[derive(Clone, Copy, Debug)]
@@ -104,12 +105,13 @@ impl SessionError {
 /// Runs the session until the guest's command or the machine ends.
 ///
 /// `stopped` becomes readable when the machine stops by itself. The caller stops the machine
-/// afterwards, whatever the outcome.
+/// afterwards, whatever the outcome. Signals that came since they were caught count.
 ///
 /// # Errors
 /// If the guest breaks the protocol, or the host refuses something basic such as `poll(2)`.
 pub fn run(
     ports: HostPorts,
+    signals: Signals,
     stopped: BorrowedFd<'_>,
     options: Options,
     milestone: &mut dyn FnMut(Milestone),
@@ -119,5 +121,5 @@ pub fn run(
     } else {
         None
     };
-    event_loop::EventLoop::new(ports, options, milestone)?.run(stopped)
+    event_loop::EventLoop::new(ports, signals, options, milestone)?.run(stopped)
 }

@@ -25,12 +25,16 @@ pub(crate) enum Arrived {
 
 /// Catches signals from its making until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Signals {
+pub struct Signals {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
 }
 
 impl Signals {
-    pub(crate) fn catch() -> io::Result<Self> {
+    /// Catches what the guest's command is to be told, and what ends a run.
+    ///
+    /// # Errors
+    /// If the system refuses a socket or a handler.
+    pub fn catch() -> io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
         Ok(Self {

@@ -23,7 +23,7 @@ pub use options::{Pull, RunOptions};
 
 use crate::home::Home;
 use crate::trace::Trace;
-use crate::{backend, progress};
+use crate::{backend, interrupt, progress};
 
 /// How long a guest may take to start its command: far more than the slowest host needs, so that
 /// only a guest that hangs is given up on.
@@ -85,7 +85,15 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
         Milestone::FirstOutput => trace.stage("command"),
         Milestone::CommandExited => trace.stage("drain"),
     };
-    let outcome = session::run(ports, machine.stopped(), session_options, &mut milestone);
+    let signals = session::Signals::catch().context("Cannot catch signals")?;
+    interrupt::leave();
+    let outcome = session::run(
+        ports,
+        signals,
+        machine.stopped(),
+        session_options,
+        &mut milestone,
+    );
     trace.stage("stop");
     if matches!(outcome, Ok(session::Outcome::Stopped)) {
         await_reason(machine.stopped());
