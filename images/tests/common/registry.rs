@@ -19,10 +19,16 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) fn start() -> Self {
+        Self::configured("", "")
+    }
+
+    /// With more under `http`, and more beside it, of its configuration in YAML.
+    pub(crate) fn configured(http: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n",
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+             http: {{addr: 127.0.0.1:{port}{http}}}\n{more}",
             folder.path().join("data").display()
         );
         let path = folder.path().join("config.yml");
@@ -55,15 +61,16 @@ impl Registry {
 
     /// Copies an image of an OCI layout into the registry.
     pub(crate) fn push(&self, layout: &Path, name: &str, target: &str) {
+        self.copy(&[], &format!("oci:{}:{name}", layout.display()), target);
+    }
+
+    /// Lets skopeo copy an image into the registry.
+    pub(crate) fn copy(&self, options: &[&str], source: &str, target: &str) {
         let status = Command::new("skopeo")
-            .args([
-                "copy",
-                "--quiet",
-                "--insecure-policy",
-                "--all",
-                "--dest-tls-verify=false",
-            ])
-            .arg(format!("oci:{}:{name}", layout.display()))
+            .args(["copy", "--quiet", "--insecure-policy"])
+            .args(["--all", "--dest-tls-verify=false"])
+            .args(options)
+            .arg(source)
             .arg(format!("docker://{}/{target}", self.host()))
             .status()
             .expect("skopeo must be installed");
