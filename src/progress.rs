@@ -123,11 +123,11 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 fn bytes_style() -> ProgressStyle {
-    style("{prefix:13} [{bar:30}] {bytes:>10}/{total_bytes:10} {bytes_per_sec:12}")
+    style("{prefix:13} [{bar:28}] {bytes:>10}/{total_bytes:10} {bytes_per_sec:12}")
 }
 
 fn count_style() -> ProgressStyle {
-    style("{prefix:13} [{bar:30}] {pos:>10}/{len} layers")
+    style("{prefix:13} [{bar:28}] {pos:>10}/{len} layers")
 }
 
 /// A line at each milestone.

@@ -183,6 +183,70 @@ fn credentials_buy_a_token() {
         .unwrap();
 }
 
+/// Header lines that lead to the same path on another host.
+fn leads_to(host: &str, path: &str) -> Answer {
+    Answer::Status(307, format!("Location: http://{host}{path}\r\n"), "")
+}
+
+#[test]
+fn a_redirect_takes_no_credentials_along() {
+    let fixture = Fixture::new();
+    let challenge = |realm: &str| {
+        let header = format!("WWW-Authenticate: {realm}\r\n");
+        Answer::Status(401, header, "")
+    };
+    let storage = fixture.serve(|_, authorization, _| {
+        assert_eq!(authorization, "", "credentials shown to another host");
+        Answer::Good
+    });
+    let host = storage.host.clone();
+    let server = fixture.serve(move |path, authorization, _| match authorization {
+        "Basic bWU6c2VjcmV0" if path.contains("blobs") => leads_to(&host, path),
+        "Basic bWU6c2VjcmV0" => Answer::Good,
+        _ => challenge("Basic realm=\"x\""),
+    });
+    let options = logged_in(fixture.work.path(), &server.host);
+    let image = server.pull(&fixture.store, &options).unwrap();
+    assert_eq!(storage.requests(&image.layers[0].digest.to_string()), 1);
+
+    // Nor does another host get them by asking for them.
+    let thief = fixture.serve(|_, _, _| Answer::Status(200, String::new(), r#"{"token":"x"}"#));
+    let realm = format!("Bearer realm=\"http://{}/token\",service=\"s\"", thief.host);
+    let other = fixture.serve(move |_, _, _| challenge(&realm));
+    let host = other.host.clone();
+    let server = fixture.serve(move |path, _, _| leads_to(&host, path));
+    let options = logged_in(fixture.work.path(), &server.host);
+    let error = server.pull(&fixture.store, &options).unwrap_err();
+    assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
+    assert_eq!((other.requests(""), thief.requests("")), (1, 0));
+}
+
+#[test]
+fn a_redirect_within_the_registry_keeps_them() {
+    let fixture = Fixture::new();
+    let server = fixture.serve(|path, authorization, _| {
+        let moved = path.replace("/v2/", "/elsewhere/");
+        match authorization {
+            "Basic bWU6c2VjcmV0" if moved == path => Answer::Good,
+            "Basic bWU6c2VjcmV0" => Answer::Status(307, format!("Location: {moved}\r\n"), ""),
+            _ => Answer::Status(401, "WWW-Authenticate: Basic realm=x\r\n".to_owned(), ""),
+        }
+    });
+    let options = logged_in(fixture.work.path(), &server.host);
+    server.pull(&fixture.store, &options).unwrap();
+    assert!(server.requests("/elsewhere/") > 2);
+}
+
+#[test]
+fn redirects_end() {
+    let fixture = Fixture::new();
+    for location in ["/v2/x/manifests/1", "ftp://a/b", "http://"] {
+        let header = format!("Location: {location}\r\n");
+        let error = fixture.fails(move |_, _, _| Answer::Status(302, header.clone(), ""));
+        assert!(matches!(error, Error::BadAnswer { .. }), "{error}");
+    }
+}
+
 #[test]
 fn mirrors_come_first_and_may_fail() {
     let fixture = Fixture::new();

@@ -7,12 +7,23 @@ mod common;
 use std::{
     fs,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use common::{archive::archive, layout::Layout, mount, registry::Registry, run};
+use common::{
+    archive::archive,
+    layout::Layout,
+    mount,
+    registry::Registry,
+    run,
+    scripted::{Answer, Fixture},
+};
 use images::{DiskCache, Platform, PullOptions, Reference, Store};
 
 const FOLDER: &str = "TERRARIUM_TEST_FOLDER";
@@ -120,14 +131,27 @@ fn what_is_saved_is_what_was_there() {
         .load(&path("copy"), &())
         .unwrap();
     assert_eq!(copied[0].manifest, images[0].manifest);
+    fs::create_dir(path("unpacked")).unwrap();
     run(Command::new("tar")
         .arg("-xf")
         .arg(path("saved.tar"))
         .arg("-C")
-        .arg(work.path()));
-    run(Command::new("umoci")
-        .args(["stat", "--image"])
-        .arg(format!("{}:example.test/a:1", path("copy").display())));
+        .arg(path("unpacked")));
+    for name in ["a", "b"] {
+        let bundle = path(&format!("bundle-{name}"));
+        run(Command::new("umoci")
+            .args(["unpack", "--image"])
+            .arg(format!(
+                "{}:example.test/{name}:1",
+                path("unpacked").display()
+            ))
+            .arg(&bundle));
+        let content = |file: &str| fs::read(bundle.join("rootfs").join(file)).unwrap();
+        assert_eq!(
+            (content("lower"), content(name)),
+            (b"1".to_vec(), name.as_bytes().to_vec())
+        );
+    }
 }
 
 /// Not a test: the process that [`killed_at_any_point_nothing_is_lost`] kills.
@@ -141,6 +165,17 @@ fn worker() {
     disks
         .pull(&store, &reference, &platform, &PullOptions::default(), &())
         .unwrap();
+}
+
+fn start_worker(place: &Path, image: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "worker", "--ignored"])
+        .env(FOLDER, place)
+        .env(IMAGE, image)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 #[test]
@@ -159,16 +194,7 @@ fn killed_at_any_point_nothing_is_lost() {
     let registry = Registry::start();
     registry.push(&folder, "x", "x:1");
     let name = format!("{}/x:1", registry.host());
-    let start = |place: &Path| {
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "worker", "--ignored"])
-            .env(FOLDER, place)
-            .env(IMAGE, &name)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
-    };
+    let start = |place: &Path| start_worker(place, &name);
     let whole = tempfile::tempdir().unwrap();
     let begin = Instant::now();
     assert!(start(whole.path()).wait().unwrap().success());
@@ -235,6 +261,43 @@ fn a_pull_goes_on_where_a_killed_one_stopped() {
     assert!(first > image.layers[0].size / 2, "it began anew");
     disks.disk(&store, &image, &()).unwrap();
     assert_eq!(files(&work.path().join("images/ingest")), 0);
+}
+
+#[test]
+fn two_processes_share_one_download() {
+    let fixture = Fixture::new();
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let both = Arc::clone(&waiting);
+    let server = fixture.serve(move |path, _, _| {
+        if path.contains("manifests") {
+            both.fetch_add(1, Ordering::SeqCst);
+            return Answer::Good;
+        }
+        let both = Arc::clone(&both);
+        // The second half of each blob comes once both processes have asked what they need.
+        Answer::HalfUntil(Box::new(move || {
+            let end = Instant::now() + Duration::from_secs(60);
+            while both.load(Ordering::SeqCst) < 2 && Instant::now() < end {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }))
+    });
+    let place = tempfile::tempdir().unwrap();
+    let name = format!("{}/x:1", server.host);
+    let mut pullers = [(); 2].map(|()| start_worker(place.path(), &name));
+    for puller in &mut pullers {
+        assert!(puller.wait().unwrap().success());
+    }
+    assert_eq!(waiting.load(Ordering::SeqCst), 2);
+    let (store, disks) = open(place.path());
+    let platform = Platform::new("linux", "amd64", None);
+    let image = store
+        .find(&name.parse().unwrap(), &platform)
+        .unwrap()
+        .unwrap();
+    assert_eq!(server.requests(&image.layers[0].digest.to_string()), 1);
+    mount::check(disks.disk(&store, &image, &()).unwrap().path());
+    assert_eq!(files(&place.path().join("disks")), 1);
 }
 
 /// Keeps how many bytes of a layer were there each time.

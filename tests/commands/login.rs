@@ -15,8 +15,8 @@ use serde_json::json;
 
 use crate::certificates::openssl;
 use crate::place::Place;
-use crate::support::registry::Registry;
 use crate::support::output;
+use crate::support::registry::Registry;
 
 /// Of me:secret, by bcrypt.
 const HTPASSWD: &str = "me:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";

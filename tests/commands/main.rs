@@ -10,6 +10,7 @@
 )]
 
 mod certificates;
+mod interrupt;
 mod login;
 mod output;
 mod place;

@@ -1,4 +1,4 @@
-//! Readers that go, and a user who loses patience.
+//! Readers that go.
 
 use std::fs;
 use std::io::pipe;

@@ -15,6 +15,8 @@ pub enum Fault {
     Short,
     /// The connection breaks in its middle, the first time.
     BrokenOnce,
+    /// Its second half does not come.
+    Stalled,
 }
 
 /// Starts a proxy for the registry at `upstream` and returns its address. It spoils the blob whose
@@ -34,7 +36,10 @@ pub fn start(upstream: String, blob: String, fault: Fault) -> String {
                     spoil(&mut answer, fault);
                 }
                 // The client may have given up.
-                let _ = client.unwrap().write_all(&answer);
+                let _ = client.as_ref().unwrap().write_all(&answer);
+                if fault == Fault::Stalled && request.contains(&blob) {
+                    thread::park();
+                }
             });
         }
     });
@@ -67,7 +72,7 @@ fn spoil(answer: &mut Vec<u8>, fault: Fault) {
     let middle = start + length / 2;
     match fault {
         Fault::FlippedBit => answer[middle] ^= 1,
-        Fault::BrokenOnce => answer.truncate(middle),
+        Fault::BrokenOnce | Fault::Stalled => answer.truncate(middle),
         Fault::Short => {
             let head = String::from_utf8(answer[..start].to_vec()).unwrap();
             let said = format!("Content-Length: {length}\r\n");
