@@ -1,14 +1,17 @@
 //! `--compare`: two results side by side.
 
+use anyhow::Result;
+
 use super::report::Report;
+use crate::output::line;
 use crate::table;
 
 /// Prints the medians of both, and what the later ones are of the earlier.
-pub fn print(earlier: &Report, later: &Report) {
+pub fn print(earlier: &Report, later: &Report) -> Result<()> {
     for (name, report) in [("before", earlier), ("now", later)] {
-        println!("{name:6}  {}", report.subject());
+        line!("{name:6}  {}", report.subject())?;
     }
-    println!();
+    line!("")?;
     let before = |name: &str| {
         let stage = earlier.stages.iter().find(|stage| stage.name == name);
         stage.map(|stage| stage.time.median)
@@ -29,5 +32,5 @@ pub fn print(earlier: &Report, later: &Report) {
             },
         ]
     });
-    table::print(["MEDIAN (ms)", "BEFORE", "NOW", "RATIO"], rows);
+    table::print(["MEDIAN (ms)", "BEFORE", "NOW", "RATIO"], rows)
 }

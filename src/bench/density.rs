@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::distribution::Distribution;
 use super::host::Host;
 use super::subject::{Machine, Subject, SubjectOptions};
+use crate::output::line;
 use crate::{table, trace, units};
 
 /// Start machines at once until a limit, and measure the memory of each
@@ -102,9 +103,9 @@ pub fn run(options: &DensityOptions) -> Result<ExitCode> {
     };
     drop(running);
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        line!("{}", serde_json::to_string_pretty(&report)?)?;
     } else {
-        print(&report);
+        print(&report)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -155,19 +156,19 @@ fn kilobytes(text: &str, key: &str) -> Option<u64> {
     number.checked_mul(1024)
 }
 
-fn print(report: &Report) {
+fn print(report: &Report) -> Result<()> {
     let machine = &report.machine;
     let why = match report.ended_by {
         "memory" => "no memory was left for more",
         _ => "as many as asked for",
     };
-    println!(
+    line!(
         "{} machines of {} MiB at once on {} with {}: {why}",
         report.vms,
         machine.memory >> 20,
         machine.backend,
         machine.kernel
-    );
+    )?;
     let rows = [
         ("memory (MB)", &report.memory, 1e6),
         ("start (ms)", &report.start, 1.0),
@@ -177,7 +178,7 @@ fn print(report: &Report) {
             .map(|value| format!("{:.3}", value / unit));
         [name.to_owned(), min, median, p90, max]
     });
-    table::print(["EACH", "MIN", "MEDIAN", "P90", "MAX"], rows.into_iter());
+    table::print(["EACH", "MIN", "MEDIAN", "P90", "MAX"], rows.into_iter())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use plotters::prelude::*;
 
 use super::report::Report;
+use crate::output::line;
 
 /// How many columns a histogram has at most.
 const BINS: usize = 16;
@@ -47,13 +48,14 @@ fn bins(values: &[f64]) -> Vec<Bin> {
 }
 
 /// Prints a histogram of milliseconds.
-pub fn print(values: &[f64]) {
+pub fn print(values: &[f64]) -> Result<()> {
     let bins = bins(values);
     let most = bins.iter().map(|bin| bin.count).max().unwrap_or(1);
     for Bin { from, to, count } in bins {
         let bar = "█".repeat((count * WIDTH).div_ceil(most));
-        println!("{from:>12.3} – {to:<12.3} {count:>5}  {bar}");
+        line!("{from:>12.3} – {to:<12.3} {count:>5}  {bar}")?;
     }
+    Ok(())
 }
 
 /// Draws the whole runs of a result as SVG.

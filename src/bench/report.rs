@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::distribution::Distribution;
 use super::host::Host;
 use super::subject::Machine;
+use crate::output::line;
 use crate::table;
 
 /// The version of the JSON: one more with each change that a reader would notice.
@@ -112,8 +113,8 @@ impl Report {
     }
 
     /// Prints the table of stages.
-    pub fn print(&self) {
-        println!("{}\n", self.subject());
+    pub fn print(&self) -> Result<()> {
+        line!("{}\n", self.subject())?;
         let stages = self.stages.iter();
         let stages = stages.map(|stage| (stage.name.as_str(), &stage.time));
         let rows = stages.chain([("whole run", &self.whole)]);
@@ -122,7 +123,7 @@ impl Report {
                 [time.min, time.median, time.p90, time.p99, time.max].map(|ms| format!("{ms:.3}"));
             [name.to_owned(), min, median, p90, p99, max]
         });
-        table::print(["STAGE (ms)", "MIN", "MEDIAN", "P90", "P99", "MAX"], rows);
+        table::print(["STAGE (ms)", "MIN", "MEDIAN", "P90", "P99", "MAX"], rows)
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use images::{Image, Platform, Reference, Store};
+use images::{Image, Reference};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{self, BackendChoice};
@@ -87,14 +87,14 @@ impl Subject {
         let reference: Reference = name.parse()?;
         let home = Home::open()?;
         let progress = progress::reporter(false);
-        let image = run::find_image(
-            &Store::open(&home.images())?,
-            &reference,
-            &Platform::host(),
-            run::Pull::Missing,
-            &PinOptions::default().strict_pull_options(&reference)?,
-            progress.as_ref(),
-        )?;
+        let pins = PinOptions::default();
+        let wanted = run::Wanted {
+            reference: &reference,
+            platform: None,
+            pull: run::Pull::Missing,
+            pins: &pins,
+        };
+        let (image, _) = wanted.get(&home, progress.as_ref())?;
         drop(progress);
         let command = if command.is_empty() {
             own(&image)?.into_iter().map(OsString::from).collect()

@@ -11,6 +11,7 @@ use images::Image;
 use super::report::{Report, Run};
 use super::subject::{Subject, SubjectOptions};
 use super::{compare, histogram};
+use crate::output::line;
 use crate::trace::{self, Event};
 
 /// Measure whole runs, each in a fresh machine
@@ -84,17 +85,17 @@ pub fn run(
         histogram::draw(&report, path)?;
     }
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        line!("{}", serde_json::to_string_pretty(&report)?)?;
     } else {
-        report.print();
-        println!();
-        histogram::print(&report.samples);
+        report.print()?;
+        line!("")?;
+        histogram::print(&report.samples)?;
     }
     if let Some(earlier) = &earlier
         && !options.json
     {
-        println!();
-        compare::print(earlier, &report);
+        line!("")?;
+        compare::print(earlier, &report)?;
     }
     Ok(ExitCode::SUCCESS)
 }
