@@ -24,8 +24,7 @@ fn stalled(place: &Place) -> (Registry, String) {
         .collect();
     layout::write(&place.path("large"), "a", json!({ "Cmd": ["x"] }), &layer);
     let registry = Registry::start();
-    let source = format!("oci:{}:a", place.path("large").display());
-    registry.copy(&["--preserve-digests"], &source, "a:1");
+    registry.push(&place.path("large"), "a", "a:1");
     let proxy = proxy::start(registry.host(), hex(&layer), Fault::Stalled);
     (registry, proxy)
 }

@@ -10,9 +10,12 @@
 )]
 
 mod certificates;
+mod formats;
 mod interrupt;
+mod limits;
 mod login;
 mod output;
+mod pins;
 mod place;
 mod proxies;
 #[path = "../program/support/mod.rs"]

@@ -59,9 +59,10 @@ impl Registry {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Copies an image of an OCI layout into the registry.
+    /// Copies an image of an OCI layout into the registry, as it is.
     pub(crate) fn push(&self, layout: &Path, name: &str, target: &str) {
-        self.copy(&[], &format!("oci:{}:{name}", layout.display()), target);
+        let source = format!("oci:{}:{name}", layout.display());
+        self.copy(&["--preserve-digests"], &source, target);
     }
 
     /// Lets skopeo copy an image into the registry.
