@@ -68,10 +68,7 @@ impl Credentials {
             .context("read", path)?;
         let what = || path.display().to_string();
         let config: DockerConfig =
-            serde_json::from_slice(&bytes).map_err(|source| Error::Json {
-                what: what(),
-                source,
-            })?;
+            serde_json::from_slice(&bytes).map_err(|error| malformed(&what(), &error))?;
         let key = if domain == "docker.io" {
             HUB_KEY
         } else {
@@ -123,6 +120,19 @@ impl Stored {
             user: user.to_owned(),
             password: password.trim_end_matches('\0').to_owned(),
         })
+    }
+}
+
+/// Tells where the configuration breaks, without the parser's own words: they quote what stands there,
+/// which can be a password.
+fn malformed(what: &str, error: &serde_json::Error) -> Error {
+    Error::Document {
+        what: what.to_owned(),
+        reason: format!(
+            "it is not what `docker login` writes, at line {}, column {}",
+            error.line(),
+            error.column()
+        ),
     }
 }
 
@@ -215,6 +225,34 @@ mod tests {
         assert!(find(json, "empty.example").unwrap().is_none());
         assert!(find(json, "host").unwrap().is_none());
         assert!(find("{}", "host").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_malformed_file_does_not_tell_its_secrets() {
+        // A secret in every place where something of another type belongs.
+        for json in [
+            r#""hunter2""#,
+            r#"{"auths":"hunter2"}"#,
+            r#"{"auths":{"h":"hunter2"}}"#,
+            r#"{"credHelpers":"hunter2"}"#,
+            r#"{"auths":{"h":{"auth":["hunter2"]}}}"#,
+            r#"{"auths":{"h":{"auth":"hunter2"}}}"#,
+            r#"{"auths":{"h":{"identitytoken":{"hunter2":1}}}}"#,
+            r#"{"auths":{"h":{"auth":"x","auth":"hunter2"}}}"#,
+            r#"{"auths":{"h":{"auth":"hunter2"#,
+            "hunter2",
+        ] {
+            let error = find(json, "h").err().unwrap();
+            let mut source: Option<&dyn std::error::Error> = Some(&error);
+            while let Some(error) = source {
+                assert!(
+                    !format!("{error} {error:?}").contains("hunter2"),
+                    "{error:?}"
+                );
+                source = error.source();
+            }
+            assert!(error.to_string().contains("config.json"), "{error}");
+        }
     }
 
     #[test]
