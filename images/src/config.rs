@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use crate::{Digest, Error, Platform, manifest::DescribedPlatform};
+use crate::{Digest, Error, Platform};
 
 /// What the image's author said about running it (OCI image specification, config.md).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -41,8 +41,10 @@ impl ConfigDocument {
     pub(crate) fn parse(bytes: &[u8], layers: usize, what: &str) -> Result<Self, Error> {
         #[derive(Deserialize)]
         struct Document {
-            #[serde(flatten)]
-            platform: DescribedPlatform,
+            // Not flattened: that would keep every unknown field in memory until the end.
+            architecture: String,
+            os: String,
+            variant: Option<String>,
             #[serde(default, deserialize_with = "null_is_empty")]
             config: ImageConfig,
             rootfs: RootFs,
@@ -64,8 +66,17 @@ impl ConfigDocument {
                 reason: format!("it counts {} layers, the manifest {layers}", diff_ids.len()),
             });
         }
+        let platform = Platform::checked(
+            &document.os,
+            &document.architecture,
+            document.variant.as_deref(),
+        )
+        .map_err(|error| Error::Document {
+            what: what.to_owned(),
+            reason: error.to_string(),
+        })?;
         Ok(Self {
-            platform: document.platform.normalized(),
+            platform,
             config: document.config,
             diff_ids,
             created: document.created,
@@ -102,6 +113,24 @@ mod tests {
         assert_eq!(document.diff_ids.len(), 1);
         let error = ConfigDocument::parse(text.as_bytes(), 2, "configuration").unwrap_err();
         assert!(error.to_string().contains("counts 1 layers"), "{error}");
+    }
+
+    #[test]
+    fn refuses_a_platform_that_cannot_be_written_down() {
+        for (os, architecture, variant) in [
+            ("", "amd64", ""),
+            ("linux", "", ""),
+            ("linux", "amd64/v2", ""),
+            ("linux", "\\u001b[2J", ""),
+            ("linux", "arm", "v 7"),
+        ] {
+            let text = format!(
+                r#"{{"architecture":"{architecture}","os":"{os}","variant":"{variant}","rootfs":{{}}}}"#
+            );
+            let error = ConfigDocument::parse(text.as_bytes(), 0, "configuration").unwrap_err();
+            assert!(error.to_string().contains("Invalid platform"), "{error}");
+            assert!(!error.to_string().contains('\x1b'), "{error}");
+        }
     }
 
     #[test]

@@ -69,8 +69,8 @@ pub(crate) struct DescribedPlatform {
 }
 
 impl DescribedPlatform {
-    pub(crate) fn normalized(&self) -> Platform {
-        Platform::new(&self.os, &self.architecture, self.variant.as_deref())
+    pub(crate) fn normalized(&self) -> Result<Platform, Error> {
+        Platform::checked(&self.os, &self.architecture, self.variant.as_deref())
     }
 }
 
@@ -226,7 +226,7 @@ impl Index {
             })
     }
 
-    /// The manifests of images, with their platforms.
+    /// The manifests of images, with their platforms. One whose platform is malformed serves nobody.
     pub(crate) fn images(&self) -> impl Iterator<Item = (&Descriptor, Platform)> {
         self.manifests.iter().filter_map(|descriptor| {
             let platform = descriptor.platform.as_ref()?;
@@ -234,7 +234,8 @@ impl Index {
                 || descriptor
                     .annotations
                     .contains_key("vnd.docker.reference.type");
-            (!attestation).then(|| (descriptor, platform.normalized()))
+            let platform = platform.normalized().ok()?;
+            (!attestation).then_some((descriptor, platform))
         })
     }
 }

@@ -46,6 +46,23 @@ impl Platform {
         }
     }
 
+    /// Puts a platform together of what a document says, which can be anything: only what
+    /// [`FromStr`] takes is accepted, so that every platform can be printed and read again.
+    pub(crate) fn checked(
+        os: &str,
+        architecture: &str,
+        variant: Option<&str>,
+    ) -> Result<Self, Error> {
+        let variant = variant.filter(|variant| !variant.is_empty());
+        let parts = [Some(os), Some(architecture), variant];
+        if parts.iter().flatten().all(|part| is_well_formed(part)) {
+            Ok(Self::new(os, architecture, variant))
+        } else {
+            let parts: Vec<&str> = parts.into_iter().flatten().collect();
+            Err(invalid(&parts.join("/")))
+        }
+    }
+
     /// Linux on the architecture this program was built for.
     #[must_use]
     pub fn host() -> Self {
@@ -113,23 +130,30 @@ impl FromStr for Platform {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let invalid = || Error::InvalidPlatform(text.chars().take(100).collect());
-        let well_formed = |part: &&str| {
-            !part.is_empty()
-                && part
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
-        };
         let parts: Vec<&str> = text.split('/').collect();
-        if !parts.iter().all(well_formed) {
-            return Err(invalid());
+        if !parts.iter().all(|part| is_well_formed(part)) {
+            return Err(invalid(text));
         }
         match parts[..] {
             [os, architecture] => Ok(Self::new(os, architecture, None)),
             [os, architecture, variant] => Ok(Self::new(os, architecture, Some(variant))),
-            _ => Err(invalid()),
+            _ => Err(invalid(text)),
         }
     }
+}
+
+/// The most bytes of one part: far more than any that is in use.
+const MAX_PART: usize = 64;
+
+fn is_well_formed(part: &str) -> bool {
+    (1..=MAX_PART).contains(&part.len())
+        && part
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+}
+
+fn invalid(text: &str) -> Error {
+    Error::InvalidPlatform(text.chars().take(100).collect())
 }
 
 impl TryFrom<String> for Platform {
