@@ -66,7 +66,7 @@ fn link(archive: &mut Archive, kind: EntryType, name: &str, target: &str) {
 }
 
 const FITS: &str = "it fits";
-const MEMORY: &str = "bytes of names and attributes";
+const MEMORY: &str = "bytes of names, attributes and zstd window";
 
 /// Archives by what stops them, and the limit on memory in MiB. Those that fit do so narrowly: they
 /// show that what is counted is at least what is taken, to the end.
@@ -177,11 +177,12 @@ fn worker() {
     println!("said: {said}\n{}", peak.unwrap());
 }
 
-/// Builds a disk of one archive in a process of its own: what it said, and its peak memory in bytes.
-fn build(archive: &[u8], limit: u64) -> (String, u64) {
+/// Builds a disk of one archive, compressed to `blob`, in a process of its own: what it said, and its
+/// peak memory in bytes.
+fn build(archive: &[u8], blob: &[u8], limit: u64) -> (String, u64) {
     let work = tempfile::tempdir().unwrap();
     let mut layout = Layout::new(&work.path().join("layout"));
-    let blob = layout.blob(GZIP_LAYER, &gzip(archive));
+    let blob = layout.blob(GZIP_LAYER, blob);
     let image = layout.manifest("amd64", &[blob], &[Digest::of(archive).to_string()]);
     layout.name(image, "x");
     let output = run(Command::new(std::env::current_exe().unwrap())
@@ -203,7 +204,7 @@ fn build(archive: &[u8], limit: u64) -> (String, u64) {
 fn hostile_layers_take_no_more_memory_than_allowed() {
     let mut usual = 0;
     for (number, (stopped_by, limit, archive)) in cases().into_iter().enumerate() {
-        let (said, peak) = build(&archive, limit);
+        let (said, peak) = build(&archive, &gzip(&archive), limit);
         assert!(said.contains(stopped_by), "case {number}: {said}");
         if number == 0 {
             usual = peak;
@@ -211,5 +212,41 @@ fn hostile_layers_take_no_more_memory_than_allowed() {
         let more = peak.saturating_sub(usual) >> 20;
         println!("case {number}, limit {limit} MiB: {more} MiB more than an image of one file");
         assert!(more < limit + WORKING, "case {number} took {more} MiB more");
+    }
+}
+
+/// A zstd frame with a window of `1 << log` bytes, in blocks that are not compressed (RFC 8878, 3.1.1).
+fn zstd(log: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, (log - 10) << 3];
+    let count = bytes.len().div_ceil(1 << 17);
+    for (number, block) in bytes.chunks(1 << 17).enumerate() {
+        let last = u32::from(number + 1 == count);
+        let header = u32::try_from(block.len()).unwrap() << 3 | last;
+        frame.extend_from_slice(&header.to_le_bytes()[..3]);
+        frame.extend_from_slice(block);
+    }
+    frame
+}
+
+#[test]
+fn a_zstd_window_counts() {
+    let small = repeat(1, |a, _| file(a, "f", b"1"));
+    let (_, usual) = build(&small, &zstd(10, &small), 64);
+    let large = repeat(80_000, |a, n| file(a, &n.to_string(), &vec![0; n % 999]));
+    for (log, limit, stopped_by) in [
+        (24, 96, FITS),
+        // Alone each would do, the names and the window.
+        (24, 64, MEMORY),
+        (24, 24, MEMORY),
+        (28, 4096, "zstd window of 268435456 bytes"),
+    ] {
+        let (said, peak) = build(&large, &zstd(log, &large), limit);
+        assert!(said.contains(stopped_by), "{log}, {limit}: {said}");
+        let more = peak.saturating_sub(usual) >> 20;
+        println!("window of 2^{log}, limit {limit} MiB: {more} MiB more");
+        assert!(
+            more < limit + WORKING,
+            "{log}, {limit}: took {more} MiB more"
+        );
     }
 }

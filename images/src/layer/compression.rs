@@ -1,6 +1,9 @@
 //! Inflating a layer. Its first bytes tell the format: media types lie.
 
-use std::io::{self, BufRead, Read};
+use std::{
+    fmt,
+    io::{self, BufRead, Read},
+};
 
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::{
@@ -17,6 +20,25 @@ const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// Where a tar header says `ustar`, and how far to look for it.
 const USTAR: std::ops::Range<usize> = 257..262;
 
+/// The largest zstd window taken, in bytes: what the zstd tool takes unless told otherwise
+/// (`ZSTD_WINDOWLOG_LIMIT_DEFAULT`, zstd.h), and so what image builders can rely on.
+pub(crate) const MAX_WINDOW: u64 = 1 << 27;
+
+/// The error, within an [`io::Error`], for a zstd frame with a larger window than allowed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WindowTooLarge {
+    /// The window, in bytes.
+    pub(crate) window: u64,
+}
+
+impl fmt::Display for WindowTooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it needs a zstd window of {} bytes", self.window)
+    }
+}
+
+impl std::error::Error for WindowTooLarge {}
+
 /// Gives out a layer's tar archive.
 pub(crate) enum Decoder {
     Plain(Source),
@@ -24,8 +46,26 @@ pub(crate) enum Decoder {
     Zstd(Box<ZstdFrames>),
 }
 
+/// Bytes of memory that the decoder takes for each byte of a window: the ring that holds one grows by
+/// doubling, and the old one lives until its content is in the new one.
+const MEMORY_PER_WINDOW: u64 = 2;
+
 impl Decoder {
-    pub(crate) fn new(mut source: Source) -> Result<Self, LayerError> {
+    /// The largest window that `memory` bytes allow for.
+    pub(crate) fn max_window(memory: u64) -> u64 {
+        memory / MEMORY_PER_WINDOW
+    }
+
+    /// Bytes of memory that windows take.
+    pub(crate) fn memory(&self) -> u64 {
+        match self {
+            Self::Plain(_) | Self::Gzip(_) => 0,
+            Self::Zstd(frames) => frames.window * MEMORY_PER_WINDOW,
+        }
+    }
+
+    /// Tells the format. A zstd frame may ask for a window of at most `max_window` bytes.
+    pub(crate) fn new(mut source: Source, max_window: u64) -> Result<Self, LayerError> {
         let head = source.fill_buf().map_err(LayerError::Read)?;
         if head.starts_with(GZIP) {
             Ok(Self::Gzip(Box::new(MultiGzDecoder::new(source))))
@@ -33,6 +73,8 @@ impl Decoder {
             Ok(Self::Zstd(Box::new(ZstdFrames {
                 source,
                 frame: FrameDecoder::new(),
+                max_window: max_window.min(MAX_WINDOW),
+                window: 0,
                 begun: false,
             })))
         } else if looks_like_tar(head) {
@@ -71,6 +113,9 @@ impl Read for Decoder {
 pub(crate) struct ZstdFrames {
     source: Source,
     frame: FrameDecoder,
+    max_window: u64,
+    /// The largest one so far, in bytes.
+    window: u64,
     begun: bool,
 }
 
@@ -81,10 +126,26 @@ impl ZstdFrames {
             if self.source.fill_buf()?.is_empty() {
                 return Ok(false);
             }
-            match self.frame.reset(&mut self.source) {
-                Ok(()) => {
-                    self.begun = true;
-                    return Ok(true);
+            let mut header = Recorder {
+                source: &mut self.source,
+                bytes: Vec::new(),
+            };
+            // The decoder tells a frame's window only when it refuses it.
+            self.frame.set_max_window_size(0);
+            match self.frame.reset(&mut header) {
+                Ok(()) => {}
+                Err(FrameDecoderError::WindowSizeTooBig {
+                    requested: window, ..
+                }) => {
+                    if window > self.max_window {
+                        return Err(io::Error::other(WindowTooLarge { window }));
+                    }
+                    let header = header.bytes;
+                    self.window = self.window.max(window);
+                    self.frame.set_max_window_size(window);
+                    self.frame
+                        .reset(header.as_slice())
+                        .map_err(io::Error::other)?;
                 }
                 Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
                     length,
@@ -94,10 +155,27 @@ impl ZstdFrames {
                     if io::copy(&mut skipped, &mut io::sink())? < u64::from(length) {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
+                    continue;
                 }
                 Err(error) => return Err(io::Error::other(error)),
             }
+            self.begun = true;
+            return Ok(true);
         }
+    }
+}
+
+/// Keeps what is read, so that it can be read again.
+struct Recorder<'a> {
+    source: &'a mut Source,
+    bytes: Vec<u8>,
+}
+
+impl Read for Recorder<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.source.read(buffer)?;
+        self.bytes.extend_from_slice(&buffer[..length]);
+        Ok(length)
     }
 }
 
@@ -129,7 +207,7 @@ mod tests {
     use super::*;
 
     fn inflate(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
-        let mut decoder = Decoder::new(Box::new(io::Cursor::new(bytes))).unwrap();
+        let mut decoder = Decoder::new(Box::new(io::Cursor::new(bytes)), MAX_WINDOW).unwrap();
         let mut inflated = Vec::new();
         decoder.read_to_end(&mut inflated).map(|_| inflated)
     }
@@ -179,6 +257,30 @@ mod tests {
         assert!(inflate(bytes).is_err());
     }
 
+    /// A frame of one empty block, with a window of 1 KiB shifted left by `exponent`.
+    fn empty_frame(exponent: u8) -> Vec<u8> {
+        [ZSTD, &[0, exponent << 3, 1, 0, 0]].concat()
+    }
+
+    #[test]
+    fn a_window_is_refused_before_it_is_there() {
+        let read = |bytes: &[u8], max_window| {
+            let source = Box::new(io::Cursor::new(bytes.to_vec()));
+            let mut decoder = Decoder::new(source, max_window).unwrap();
+            let error = decoder.read_to_end(&mut Vec::new()).err()?;
+            let inner = error.into_inner()?.downcast::<WindowTooLarge>();
+            Some(inner.unwrap().window)
+        };
+        assert_eq!(read(&empty_frame(17), u64::MAX), None);
+        assert_eq!(read(&empty_frame(18), u64::MAX), Some(1 << 28));
+        assert_eq!(read(&empty_frame(31), u64::MAX), Some(1 << 41));
+        assert_eq!(read(&empty_frame(10), 1 << 20), None);
+        assert_eq!(read(&empty_frame(11), 1 << 20), Some(1 << 21));
+        // A later frame is held to it as well.
+        let frames = [empty_frame(1), empty_frame(11)].concat();
+        assert_eq!(read(&frames, 1 << 20), Some(1 << 21));
+    }
+
     #[test]
     fn refuses_other_formats() {
         for bytes in [
@@ -190,7 +292,7 @@ mod tests {
         ] {
             let source = Box::new(io::Cursor::new(bytes.to_vec()));
             assert!(matches!(
-                Decoder::new(source),
+                Decoder::new(source, MAX_WINDOW),
                 Err(LayerError::UnknownFormat)
             ));
         }

@@ -10,11 +10,11 @@ mod tar;
 
 use std::{
     io::{self, BufReader, Read},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 pub(crate) use ahead::ReadAhead;
-pub(crate) use compression::Decoder;
+pub(crate) use compression::{Decoder, MAX_WINDOW, WindowTooLarge};
 pub(crate) use entry::{Entry, EntryKind, Timestamp, Xattrs};
 pub(crate) use sparse::Segment;
 pub(crate) use tar::TarReader;
@@ -67,6 +67,15 @@ pub enum LayerError {
         /// Its name in a file of limits.
         setting: &'static str,
     },
+    /// A zstd frame asks for more memory than image builders ever need.
+    #[error(
+        "It needs a zstd window of {window} bytes, and at most {} are given: compress it without --ultra --long",
+        MAX_WINDOW
+    )]
+    Window {
+        /// The window, in bytes.
+        window: u64,
+    },
     /// The disk could not take the content.
     #[error("The content cannot be written")]
     Write(#[source] crate::ext4::Ext4Error),
@@ -84,26 +93,40 @@ impl LayerError {
 /// The inflated bytes of a layer, hashed and counted as they pass.
 pub(crate) struct Inflated {
     decoder: Decoder,
-    hash: Arc<Mutex<Hasher>>,
     budget: u64,
+    passed: Arc<Mutex<Passed>>,
 }
 
-/// Tells the digest of what an [`Inflated`] has given out.
-pub(crate) struct DiffId(Arc<Mutex<Hasher>>);
+/// What an [`Inflated`] has given out, and what that took.
+#[derive(Default)]
+struct Passed {
+    hash: Hasher,
+    memory: u64,
+}
+
+/// Tells what an [`Inflated`] has given out, while or after another thread reads it.
+pub(crate) struct Gauge(Arc<Mutex<Passed>>);
+
+/// The error, within an [`io::Error`], for a layer that inflates to more than its budget.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("it inflates too far")]
+pub(crate) struct InflatesTooFar;
 
 impl Inflated {
-    /// Inflates `blob`, at most `budget` bytes.
+    /// Inflates `blob`, to at most `budget` bytes, with at most `memory` bytes for windows.
     pub(crate) fn new(
         blob: impl Read + Send + 'static,
         budget: u64,
-    ) -> Result<(Self, DiffId), LayerError> {
-        let hash = Arc::default();
+        memory: u64,
+    ) -> Result<(Self, Gauge), LayerError> {
+        let blob = Box::new(BufReader::with_capacity(1 << 17, blob));
+        let passed = Arc::default();
         let inflated = Self {
-            decoder: Decoder::new(Box::new(BufReader::with_capacity(1 << 17, blob)))?,
-            hash: Arc::clone(&hash),
+            decoder: Decoder::new(blob, Decoder::max_window(memory))?,
             budget,
+            passed: Arc::clone(&passed),
         };
-        Ok((inflated, DiffId(hash)))
+        Ok((inflated, Gauge(passed)))
     }
 }
 
@@ -113,26 +136,32 @@ impl Read for Inflated {
         self.budget = self
             .budget
             .checked_sub(length as u64)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::QuotaExceeded, "inflates too far"))?;
-        let mut hash = self.hash.lock().unwrap_or_else(PoisonError::into_inner);
-        hash.update(&buffer[..length]);
+            .ok_or_else(|| io::Error::other(InflatesTooFar))?;
+        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        passed.hash.update(&buffer[..length]);
+        passed.memory = self.decoder.memory();
         Ok(length)
     }
 }
 
-impl DiffId {
-    /// Bytes given out so far.
-    pub(crate) fn length(&self) -> u64 {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .length()
+impl Gauge {
+    fn passed(&self) -> MutexGuard<'_, Passed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Compares with what the configuration promised.
-    pub(crate) fn check(&self, expected: Digest) -> Result<(), LayerError> {
-        let hash = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let actual = hash.clone().finish();
+    /// Bytes given out so far.
+    pub(crate) fn length(&self) -> u64 {
+        self.passed().hash.length()
+    }
+
+    /// Bytes of memory that inflating takes beside buffers of constant size.
+    pub(crate) fn memory(&self) -> u64 {
+        self.passed().memory
+    }
+
+    /// Compares the digest of what was given out with what the configuration promised.
+    pub(crate) fn check_diff_id(&self, expected: Digest) -> Result<(), LayerError> {
+        let actual = self.passed().hash.clone().finish();
         if actual == expected {
             return Ok(());
         }

@@ -12,7 +12,7 @@ use std::{
 use crate::{
     Error,
     error::FileContext,
-    layer::{Decoder, EntryKind, LayerError, TarReader},
+    layer::{Decoder, EntryKind, LayerError, MAX_WINDOW, TarReader},
 };
 
 /// The most files taken in one archive.
@@ -146,7 +146,8 @@ fn inflated(path: &Path) -> Result<File, Error> {
     let mut file = File::open(path).context("open", path)?;
     let head = file.try_clone().context("open", path)?;
     let source = std::io::BufReader::with_capacity(1 << 17, head);
-    let decoder = Decoder::new(Box::new(source)).map_err(|error| explain(path, error))?;
+    let decoder =
+        Decoder::new(Box::new(source), MAX_WINDOW).map_err(|error| explain(path, error))?;
     if matches!(decoder, Decoder::Plain(_)) {
         file.seek(SeekFrom::Start(0)).context("read", path)?;
         return Ok(file);

@@ -1,16 +1,15 @@
 //! Applies a layer's entries to the tree.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Read},
-    thread,
-};
+use std::{collections::BTreeMap, io::Read, thread};
 
 use super::{FileContent, Kind, Limits, Metadata, NodeId, Tree, limits::Counter, path, whiteout};
 use crate::{
     Digest,
     ext4::BlockWriter,
-    layer::{Entry, EntryKind, Inflated, LayerError, ReadAhead, TarReader},
+    layer::{
+        Entry, EntryKind, Gauge, Inflated, InflatesTooFar, LayerError, MAX_WINDOW, ReadAhead,
+        TarReader, WindowTooLarge,
+    },
 };
 
 /// The longest symbolic link target that ext4 stores, in bytes.
@@ -55,14 +54,15 @@ impl<'a> Applier<'a> {
         diff_id: Digest,
     ) -> Result<(), LayerError> {
         self.tree.begin_layer();
-        let (inflated, digest) = Inflated::new(blob, self.inflated_left)?;
+        let memory = self.counter.memory_left();
+        let (inflated, gauge) = Inflated::new(blob, self.inflated_left, memory)?;
         let applied = thread::scope(|scope| {
             let mut archive = TarReader::new(ReadAhead::spawn(scope, inflated));
-            self.entries(&mut archive)?;
+            self.entries(&mut archive, &gauge)?;
             archive.drain()?;
-            digest.check(diff_id)
+            gauge.check_diff_id(diff_id)
         });
-        self.inflated_left = self.inflated_left.saturating_sub(digest.length());
+        self.inflated_left = self.inflated_left.saturating_sub(gauge.length());
         self.layers += 1;
         applied.map_err(|error| self.explain(error))
     }
@@ -71,20 +71,33 @@ impl<'a> Applier<'a> {
         self.tree
     }
 
-    fn entries(&mut self, archive: &mut TarReader<ReadAhead>) -> Result<(), LayerError> {
+    fn entries(
+        &mut self,
+        archive: &mut TarReader<ReadAhead>,
+        gauge: &Gauge,
+    ) -> Result<(), LayerError> {
         while let Some(entry) = archive.next_entry()? {
+            self.counter.inflating(gauge.memory());
             self.entry(entry, archive)?;
         }
         Ok(())
     }
 
-    /// The inflated-bytes bound shows as a read error: gives it its name.
+    /// Bounds on inflating show as read errors: gives them their names.
     fn explain(&self, error: LayerError) -> LayerError {
-        match error {
-            LayerError::Read(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
-                self.counter.inflated()
+        let LayerError::Read(read) = &error else {
+            return error;
+        };
+        let Some(inner) = read.get_ref() else {
+            return error;
+        };
+        match inner.downcast_ref::<WindowTooLarge>() {
+            Some(&WindowTooLarge { window }) if window > MAX_WINDOW => {
+                LayerError::Window { window }
             }
-            error => error,
+            Some(_) => self.counter.no_memory(),
+            None if inner.is::<InflatesTooFar>() => self.counter.inflated(),
+            None => error,
         }
     }
 

@@ -64,6 +64,8 @@ pub(super) struct Counter {
     limits: Limits,
     entries: u64,
     memory_bytes: u64,
+    /// What inflating the present layer takes.
+    inflating_bytes: u64,
 }
 
 /// What a node, its place in a directory, its number and its encoded inode take, in bytes; measured by
@@ -86,6 +88,7 @@ impl Counter {
             limits,
             entries: 0,
             memory_bytes: 0,
+            inflating_bytes: 0,
         }
     }
 
@@ -124,12 +127,29 @@ impl Counter {
     fn named(&mut self, name: usize, more: u64) -> Result<(), LayerError> {
         self.whiteout()?;
         self.memory_bytes += ENTRY + ALLOCATION + name as u64 + more;
-        check(
-            self.memory_bytes,
-            self.limits.memory_bytes,
-            "bytes of names and attributes",
-            "memoryBytes",
-        )
+        if self.memory_bytes.saturating_add(self.inflating_bytes) > self.limits.memory_bytes {
+            return Err(self.no_memory());
+        }
+        Ok(())
+    }
+
+    /// Takes note of what inflating the present layer takes, in bytes of memory.
+    pub(super) fn inflating(&mut self, memory: u64) {
+        self.inflating_bytes = memory;
+    }
+
+    /// Bytes of memory that the next layer may take for inflating.
+    pub(super) fn memory_left(&self) -> u64 {
+        self.limits.memory_bytes.saturating_sub(self.memory_bytes)
+    }
+
+    /// The error for an image that takes too much memory.
+    pub(super) fn no_memory(&self) -> LayerError {
+        LayerError::Limit {
+            what: "bytes of names, attributes and zstd window",
+            limit: self.limits.memory_bytes,
+            setting: "memoryBytes",
+        }
     }
 
     pub(super) fn depth(&self, depth: usize) -> Result<(), LayerError> {
