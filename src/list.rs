@@ -7,6 +7,7 @@ use clap::Args;
 use images::{DiskCache, Listed, Store};
 use serde::Serialize;
 
+use crate::escape;
 use crate::home::Home;
 use crate::output::line;
 use crate::table;
@@ -43,7 +44,7 @@ pub fn run(options: &ImagesOptions) -> Result<ExitCode> {
         .map(|listed| row(listed, &disks))
         .collect::<Result<_>>()?;
     if options.json {
-        line!("{}", serde_json::to_string_pretty(&rows)?)?;
+        line!("{}", escape::json(&rows)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let lines = rows.iter().map(|row| {

@@ -10,6 +10,7 @@ mod bench;
 mod df;
 mod disk;
 mod doctor;
+mod escape;
 mod home;
 mod inspect;
 mod interrupt;
@@ -114,7 +115,7 @@ fn main() -> ExitCode {
             // As other programs end, which the signal kills.
             return ExitCode::from(128 + SIGPIPE);
         }
-        output::say!("terrarium: {error:#}");
+        output::say!("terrarium: {}", escape::message(&format!("{error:#}")));
         if is_run {
             ExitCode::from(EXIT_RUN_FAILED)
         } else {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use images::{Digest, Event, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::escape::escaped;
 use crate::interrupt::Watch;
 use crate::output::say;
 use crate::units;
@@ -83,7 +84,7 @@ impl Progress for Bars {
                 }
             }
             Event::Retry { reason, seconds } => {
-                let reason = printable(reason);
+                let reason = escaped(reason);
                 let line = format!("{reason}; trying again in {seconds} s");
                 // Fails only if the terminal is gone.
                 let _ = all.println(line);
@@ -145,7 +146,7 @@ impl Progress for Lines {
                 say!("{}: {how}", short(digest));
             }
             Event::Retry { reason, seconds } => {
-                say!("{}; trying again in {seconds} s", printable(reason));
+                say!("{}; trying again in {seconds} s", escaped(reason));
             }
             Event::DiskStarted { layers } => say!("disk: building from {layers} layers"),
             Event::DiskDone { bytes } => say!("disk: complete, {}", units::bytes(bytes)),
@@ -156,11 +157,4 @@ impl Progress for Lines {
 
 fn short(digest: &Digest) -> String {
     digest.hex().chars().take(12).collect()
-}
-
-/// What a registry said, without anything that a terminal would act on.
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }

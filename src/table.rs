@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::escape::escaped;
 use crate::output::line;
 
 /// Prints rows in columns as wide as their widest cell. Cells come from images: characters that would
@@ -24,27 +25,4 @@ pub fn print<const N: usize>(
         line!("{}", padded.join("  ").trim_end())?;
     }
     Ok(())
-}
-
-/// Control characters escaped, all others as they are.
-pub fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            escaped.extend(c.escape_default());
-        } else {
-            escaped.push(c);
-        }
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_moves_the_cursor() {
-        assert_eq!(escaped("é\x1b[2J\n"), "é\\u{1b}[2J\\n");
-    }
 }

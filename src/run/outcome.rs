@@ -5,9 +5,9 @@ use guest_init::control::{ExitStatus, FailureKind};
 use session::Outcome;
 use vmm::VmExit;
 
-use crate::output::say;
-
 use super::{RunOptions, START_TIMEOUT};
+use crate::escape;
+use crate::output::say;
 
 /// `--timeout` expired.
 const EXIT_TIMED_OUT: u8 = 124;
@@ -26,7 +26,8 @@ pub fn report(outcome: Outcome, machine: Option<VmExit>, options: &RunOptions) -
             after_signal(signal)
         }
         Outcome::Failed { kind, message } => {
-            say!("terrarium: {message}");
+            // The guest says so, and it may say anything.
+            say!("terrarium: {}", escape::message(&message));
             match kind {
                 FailureKind::NotFound => EXIT_NOT_FOUND,
                 FailureKind::NotExecutable => EXIT_NOT_EXECUTABLE,
