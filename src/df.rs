@@ -5,30 +5,52 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use images::{DiskCache, Store};
+use serde::Serialize;
 
+use crate::escape;
 use crate::home::Home;
 use crate::output::line;
 use crate::{table, units};
 
-/// Show what images and disks take on this host
+/// Show what images, disks and kernels take on this host
 #[derive(Args, Debug)]
+#[command(after_help = "\
+The last line is what `terrarium prune` would free.")]
 pub struct DfOptions {
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
+#[derive(Serialize)]
+struct Usage {
+    blob_bytes: u64,
+    disk_bytes: u64,
+    kernel_bytes: u64,
+    prunable_bytes: u64,
+}
+
 pub fn run(options: &DfOptions) -> Result<ExitCode> {
     let home = Home::open()?;
-    let blobs = Store::open(&home.images())?.allocated_bytes()?;
-    let disks = DiskCache::open(&home.disks())?.allocated_bytes()?;
+    let store = Store::open(&home.images())?;
+    let disks = DiskCache::open(&home.disks())?;
+    let usage = Usage {
+        blob_bytes: store.allocated_bytes()?,
+        disk_bytes: disks.allocated_bytes()?,
+        kernel_bytes: kernels::Store::open(&home.kernels())?.allocated_bytes()?,
+        prunable_bytes: store.prunable(&disks)?.bytes,
+    };
     if options.json {
-        let usage = serde_json::json!({ "blob_bytes": blobs, "disk_bytes": disks });
-        line!("{usage:#}")?;
-    } else {
-        let rows = [("images", blobs), ("disks", disks)];
-        let rows = rows.map(|(name, bytes)| [name.to_owned(), units::bytes(bytes)]);
-        table::print(["TYPE", "SIZE"], rows.into_iter())?;
+        line!("{}", escape::json(&usage)?)?;
+        return Ok(ExitCode::SUCCESS);
     }
+    let rows = [
+        ("images", usage.blob_bytes),
+        ("disks", usage.disk_bytes),
+        ("kernels", usage.kernel_bytes),
+        ("prunable", usage.prunable_bytes),
+    ];
+    let rows = rows.map(|(name, bytes)| [name.to_owned(), units::bytes(bytes)]);
+    table::print(["TYPE", "SIZE"], rows.into_iter())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,12 +10,14 @@ use images::{Platform, Reference};
 use crate::home::Home;
 use crate::output::line;
 use crate::pins::PinOptions;
+use crate::sink::{self, Sink};
 use crate::{progress, run};
 
 /// Build the ext4 disk of an image, for this or any other VMM
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Without --output, the path of the cached disk is printed: read it, but do not write to it.
+Without --output, the path of the cached disk is printed: read it, but do not write to it. A copy in a
+file has holes where the disk is empty; a device or a pipe gets zeros there.
 
 Examples:
   terrarium disk python:2.7.16-alpine3.9
@@ -25,7 +27,7 @@ pub struct DiskOptions {
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
 
-    /// Write a copy of the disk to this file
+    /// Write a copy of the disk to this file or device; - is standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
@@ -57,9 +59,13 @@ pub fn run(options: &DiskOptions) -> Result<ExitCode> {
     drop(progress);
     match &options.output {
         None => line!("{}", disk.path().display())?,
-        Some(output) => {
-            disk.copy_to(output)?;
-        }
+        Some(path) => sink::write(path, |sink| {
+            match sink {
+                Sink::File(file) => disk.copy_to(file)?,
+                Sink::Stream(stream) => disk.write_to(stream)?,
+            }
+            Ok(())
+        })?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 pub struct Home(PathBuf);
 
 impl Home {
-    /// `$TERRARIUM_HOME`, else the user's data folder; made if missing.
+    /// `$TERRARIUM_HOME`, else the user's data folder; made for the user alone if missing.
     pub fn open() -> Result<Self> {
         let path = Self::locate()?;
-        std::fs::create_dir_all(&path).with_context(|| {
+        images::create_private_folder(&path).with_context(|| {
             format!(
                 "Cannot make terrarium's folder {}; set TERRARIUM_HOME to a folder you can write to",
                 path.display()

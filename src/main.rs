@@ -25,6 +25,7 @@ mod pull;
 mod rmi;
 mod run;
 mod save;
+mod sink;
 mod table;
 mod trace;
 mod units;

@@ -6,23 +6,35 @@ use anyhow::Result;
 use clap::Args;
 use images::{DiskCache, Store};
 
+use crate::escape;
 use crate::home::Home;
 use crate::output::line;
 use crate::units;
 
 /// Remove blobs and disks that no image needs, and what crashed runs left
 #[derive(Args, Debug)]
-pub struct PruneOptions {}
+#[command(after_help = "\
+Images that have a name stay: remove those with `terrarium rmi`. `terrarium df` shows beforehand what would
+be freed.")]
+pub struct PruneOptions {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
 
-pub fn run(_options: &PruneOptions) -> Result<ExitCode> {
+pub fn run(options: &PruneOptions) -> Result<ExitCode> {
     let home = Home::open()?;
     let disks = DiskCache::open(&home.disks())?;
     let pruned = Store::open(&home.images())?.prune(&disks)?;
-    line!(
-        "Removed {} blobs and {} disks, {}",
-        pruned.blobs,
-        pruned.disks,
-        units::bytes(pruned.bytes)
-    )?;
+    if options.json {
+        line!("{}", escape::json(&pruned)?)?;
+    } else {
+        line!(
+            "Removed {} and {}, {}",
+            units::count(pruned.blobs, "blob"),
+            units::count(pruned.disks, "disk"),
+            units::bytes(pruned.bytes)
+        )?;
+    }
     Ok(ExitCode::SUCCESS)
 }

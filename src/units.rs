@@ -56,6 +56,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     })
 }
 
+/// Things counted: `1 blob`, `2 blobs`.
+pub fn count(count: usize, thing: &str) -> String {
+    match count {
+        1 => format!("1 {thing}"),
+        _ => format!("{count} {thing}s"),
+    }
+}
+
 /// Bytes as people read them: `23.2 MB`.
 pub fn bytes(count: u64) -> String {
     const UNITS: [(&str, u64); 3] = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];

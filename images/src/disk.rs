@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     ffi::OsString,
     fs::{self, File},
-    io::Read,
+    io::{self, Read, Seek, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -17,10 +17,11 @@ use crate::{
     error::FileContext,
     ext4::{self, BlockWriter, Parameters},
     layer::LayerError,
+    private::create_private_folder,
     rootfs::Applier,
     sparse,
     staging::{self, Acquired, Staged},
-    store::{Pruned, allocated, remove_unused},
+    store::{Pruned, Unneeded, allocated, unused_disk},
 };
 
 /// Counts changes of what the writer makes of the same layers: part of every disk's name.
@@ -62,24 +63,25 @@ impl Disk {
         Ok(metadata.blocks() * 512)
     }
 
-    /// Writes a copy of the disk to `output`, replacing a file that is there. The copy is whole or
-    /// not there at all.
+    /// Copies the disk to the empty regular file `output`, holes as holes.
     ///
     /// # Errors
     /// If the copy cannot be written.
-    pub fn copy_to(&self, output: &Path) -> Result<(), Error> {
-        let mut staging = output.to_owned().into_os_string();
-        staging.push(".partial");
-        let staging = PathBuf::from(staging);
-        let target = File::create(&staging).context("create", &staging)?;
-        let copied = sparse::copy(&self.lock, &target)
-            .and_then(|()| target.sync_all())
-            .context("write", &staging)
-            .and_then(|()| fs::rename(&staging, output).context("create", output));
-        copied.inspect_err(|_| {
-            // The error at hand says more than a failure to clean up.
-            let _ = fs::remove_file(&staging);
-        })
+    pub fn copy_to(&self, output: &File) -> Result<(), Error> {
+        sparse::copy(&self.lock, output).context("copy", &self.path)
+    }
+
+    /// Writes all bytes of the disk, those of holes as zeros.
+    ///
+    /// # Errors
+    /// If `output` cannot be written.
+    pub fn write_to(&self, output: &mut dyn Write) -> Result<(), Error> {
+        let mut reader = &self.lock;
+        reader
+            .rewind()
+            .and_then(|()| io::copy(&mut reader, output))
+            .and_then(|_| output.flush())
+            .context("copy", &self.path)
     }
 }
 
@@ -89,7 +91,7 @@ impl DiskCache {
     /// # Errors
     /// If the folder cannot be created.
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        fs::create_dir_all(folder).context("create", folder)?;
+        create_private_folder(folder).context("create", folder)?;
         Ok(Self {
             folder: folder.to_owned(),
             limits: Limits::default(),
@@ -180,8 +182,13 @@ impl DiskCache {
         }
     }
 
-    /// Removes every disk but those of `images` and those in use, and what dead processes left.
-    pub(crate) fn prune(&self, images: &[Image], pruned: &mut Pruned) -> Result<(), Error> {
+    /// Finds every disk but those of `images` and those in use, and what dead processes left.
+    pub(crate) fn unneeded(
+        &self,
+        images: &[Image],
+        found: &mut Pruned,
+        what: Unneeded,
+    ) -> Result<(), Error> {
         let needed: HashSet<OsString> = images
             .iter()
             .map(|image| format!("{}.ext4", key(image)).into())
@@ -189,7 +196,7 @@ impl DiskCache {
         for entry in fs::read_dir(&self.folder).context("read", &self.folder)? {
             let entry = entry.context("read", &self.folder)?;
             if !needed.contains(&entry.file_name()) {
-                remove_unused(&entry.path(), pruned)?;
+                unused_disk(&entry.path(), found, what)?;
             }
         }
         Ok(())

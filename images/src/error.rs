@@ -165,6 +165,14 @@ pub enum Error {
         /// What was looked for and not found.
         reason: String,
     },
+    /// The first digits of an image id fit several images.
+    #[error("Several images have an id that begins with {prefix}: {}; give more digits", ids.join(", "))]
+    AmbiguousId {
+        /// The digits.
+        prefix: String,
+        /// The ids, in full.
+        ids: Vec<String>,
+    },
     /// The store lacks a blob that its index or a manifest promises.
     #[error("Blob {digest} is missing in the store: pull the image again")]
     MissingBlob {

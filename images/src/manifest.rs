@@ -124,6 +124,8 @@ impl Document {
             schema_version: u32,
             media_type: Option<String>,
             config: Option<serde::de::IgnoredAny>,
+            layers: Option<serde::de::IgnoredAny>,
+            manifests: Option<serde::de::IgnoredAny>,
         }
         let json = |source| Error::Json {
             what: what.to_owned(),
@@ -137,6 +139,13 @@ impl Document {
                     "it has schema version {}, and only 2 is supported: push the image again with a current tool",
                     shape.schema_version
                 ),
+            });
+        }
+        // Different readers would see different images under one digest (CVE-2021-41190).
+        if shape.manifests.is_some() && (shape.config.is_some() || shape.layers.is_some()) {
+            return Err(Error::Document {
+                what: what.to_owned(),
+                reason: "it is an index and a manifest at the same time".to_owned(),
             });
         }
         let named = shape.media_type.as_deref().unwrap_or(media_type);
@@ -156,7 +165,8 @@ impl Document {
 }
 
 impl Manifest {
-    fn check(&self, what: &str) -> Result<(), Error> {
+    /// Checks that it is an image, and one of a usual size.
+    pub(crate) fn check(&self, what: &str) -> Result<(), Error> {
         let unusable = |reason: String| {
             Err(Error::Document {
                 what: what.to_owned(),

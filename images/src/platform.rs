@@ -63,6 +63,11 @@ impl Platform {
         }
     }
 
+    /// A platform that cannot be told.
+    pub(crate) fn unknown() -> Self {
+        Self::new("unknown", "unknown", None)
+    }
+
     /// Linux on the architecture this program was built for.
     #[must_use]
     pub fn host() -> Self {

@@ -108,12 +108,12 @@ impl Store {
             let beside = scope.spawn(|| beside(&image, &arrivals));
             let pulled = self.fetch_layers(repository, &image.layers, &arrivals);
             let pulled = pulled.and_then(|()| {
-                self.name(Entry {
-                    name: reference.canonical(),
+                self.name([Entry {
+                    reference: reference.clone(),
                     requested: platform.clone(),
                     source,
                     descriptor,
-                })
+                }])
             });
             (pulled, beside.join())
         });

@@ -5,13 +5,13 @@
 //! or goes on where a dead process stopped: its lock ended with it.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, Permissions},
     io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use crate::{Error, error::FileContext};
+use crate::{Error, error::FileContext, private};
 
 /// What [`acquire`] found.
 pub(crate) enum Acquired {
@@ -41,6 +41,7 @@ pub(crate) fn acquire(staging: PathBuf, destination: PathBuf) -> Result<Acquired
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(private::FILE)
             .open(&staging)
             .context("create", &staging)?;
         file.lock().context("lock", &staging)?;
@@ -83,7 +84,12 @@ impl Staged {
     /// Makes the file final.
     pub(crate) fn commit(self) -> Result<(), Error> {
         let finish = || {
-            self.file.sync_all().context("write", &self.staging)?;
+            // The umask may have taken the owner's rights as well.
+            let mode = Permissions::from_mode(private::FILE);
+            let file = &self.file;
+            file.set_permissions(mode)
+                .and_then(|()| file.sync_all())
+                .context("write", &self.staging)?;
             fs::rename(&self.staging, &self.destination).context("create", &self.destination)?;
             sync_parent(&self.destination)
         };
@@ -100,23 +106,40 @@ impl Staged {
 }
 
 /// Replaces `path` by `bytes` at once: readers see the old file or the new one. Writers must hold a
-/// lock of their own.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let staging = path.with_extension("new");
-    let write = || {
-        let mut file = File::create(&staging).context("create", &staging)?;
-        io::Write::write_all(&mut file, bytes).context("write", &staging)?;
-        file.sync_all().context("write", &staging)?;
-        fs::rename(&staging, path).context("create", path)?;
-        sync_parent(path)
-    };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(&staging);
-    })
+/// lock of their own. A symbolic link stays, and leads to the new file. A file that is there keeps its
+/// mode; a new one gets `mode`, less what the umask takes.
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    // Its name is one that nobody can foresee and put something else under.
+    let mut new = tempfile::Builder::new()
+        .suffix(NEW)
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(parent(path))
+        .context("create", path)?;
+    if let Ok(old) = fs::metadata(path) {
+        let kept = new.as_file().set_permissions(old.permissions());
+        kept.context("create", path)?;
+    }
+    io::Write::write_all(&mut new, bytes).context("write", path)?;
+    new.as_file().sync_all().context("write", path)?;
+    new.persist(path)
+        .map_err(|error| error.error)
+        .context("create", path)?;
+    sync_parent(path)
+}
+
+/// The end of the names of files that are about to replace another.
+pub(crate) const NEW: &str = ".new";
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 fn sync_parent(path: &Path) -> Result<(), Error> {
-    let parent = path.parent().unwrap_or(Path::new("."));
+    let parent = parent(path);
     File::open(parent)
         .and_then(|folder| folder.sync_all())
         .context("write", parent)

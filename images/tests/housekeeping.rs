@@ -63,18 +63,21 @@ fn lists_removes_and_prunes() {
         .map(|listed| listed.reference.to_string())
         .collect();
     assert_eq!(names, ["example.test/a:1", "example.test/b:1"]);
-    let used = disks.disk(&store, &listed[0].image, &()).unwrap();
-    drop(disks.disk(&store, &listed[1].image, &()).unwrap());
+    let [first, second] = [0, 1].map(|index| listed[index].image.as_ref().unwrap());
+    let used = disks.disk(&store, first, &()).unwrap();
+    drop(disks.disk(&store, second, &()).unwrap());
     let blobs = work.path().join("images/blobs/sha256");
     // Three layers, two configurations, two manifests.
     assert_eq!(files(&blobs), 7);
     assert_eq!(store.prune(&disks).unwrap().blobs, 0);
 
-    assert_eq!(store.remove(&listed[0].reference, None).unwrap(), 1);
-    assert_eq!(store.remove(&listed[0].reference, None).unwrap(), 0);
+    assert_eq!(store.remove(&listed[0].reference, None).unwrap().len(), 1);
+    assert_eq!(store.remove(&listed[0].reference, None).unwrap().len(), 0);
     fs::write(work.path().join("images/ingest/abc"), b"left behind").unwrap();
     fs::write(work.path().join("disks/abc.partial"), b"left behind").unwrap();
+    let foreseen = store.prunable(&disks).unwrap();
     let pruned = store.prune(&disks).unwrap();
+    assert_eq!(foreseen, pruned);
     assert_eq!(
         (pruned.blobs, pruned.disks),
         (4, 1),
@@ -86,8 +89,68 @@ fn lists_removes_and_prunes() {
     let pruned = store.prune(&disks).unwrap();
     assert_eq!((pruned.blobs, pruned.disks), (0, 1));
     assert!(pruned.bytes > 0);
-    let kept = disks.disk(&store, &listed[1].image, &()).unwrap();
+    let kept = disks.disk(&store, second, &()).unwrap();
     mount::check(kept.path());
+}
+
+#[test]
+fn an_image_is_found_by_its_id() {
+    let work = tempfile::tempdir().unwrap();
+    let mut layout = Layout::new(&work.path().join("layout"));
+    // Configurations differ by what is in their layers: enough of them for two to begin alike.
+    for number in 0..40_u8 {
+        let image = layout.image("arm64", &[archive(&[("n", &[number])])]);
+        layout.name(image.clone(), &format!("example.test/a:{number}"));
+        layout.name(image, &format!("example.test/b:{number}"));
+    }
+    let (store, _) = open(work.path());
+    let images = store.load(&work.path().join("layout"), &()).unwrap();
+    let host = Platform::new("linux", "amd64", None);
+    let hex = images[7].id.hex();
+    for name in [hex[..12].to_owned(), format!("sha256:{hex}")] {
+        let reference: Reference = name.parse().unwrap();
+        let found = store.find(&reference, &host).unwrap().unwrap();
+        assert_eq!(found.id, images[7].id);
+        let named = store.with_id(&reference).unwrap();
+        assert_eq!(named.len(), 2);
+        let inspected = store.inspect(&reference).unwrap().unwrap();
+        assert_eq!(inspected.image.platforms[0].id, images[7].id);
+    }
+    let nobody: Reference = "0123456789abcdef".parse().unwrap();
+    assert!(store.find(&nobody, &host).unwrap().is_none());
+}
+
+#[test]
+fn a_damaged_image_hides_no_other() {
+    let work = tempfile::tempdir().unwrap();
+    two_images(&work.path().join("layout"));
+    let (store, disks) = open(work.path());
+    let images = store.load(&work.path().join("layout"), &()).unwrap();
+    let blob = |digest: images::Digest| {
+        let blobs = work.path().join("images/blobs/sha256");
+        blobs.join(digest.hex())
+    };
+    // As an earlier version let a hostile image write it.
+    let index = work.path().join("images/index.json");
+    let text = fs::read_to_string(&index).unwrap();
+    let odd = text.replacen(r#""linux/amd64""#, r#""linux/am d64""#, 1);
+    assert!(odd != text);
+    fs::write(&index, odd).unwrap();
+    assert_eq!(store.list().unwrap().len(), 2);
+
+    fs::write(blob(images[0].id), b"damaged").unwrap();
+    let listed = store.list().unwrap();
+    assert!(listed[0].image.is_err() && listed[1].image.is_ok());
+    store.prune(&disks).unwrap();
+    fs::remove_file(blob(images[0].manifest)).unwrap();
+    let listed = store.list().unwrap();
+    assert!(listed[0].image.is_err() && listed[1].image.is_ok());
+    store.prune(&disks).unwrap();
+    let whole = listed[1].image.as_ref().unwrap();
+    mount::check(disks.disk(&store, whole, &()).unwrap().path());
+    // What was damaged comes back with the image.
+    store.load(&work.path().join("layout"), &()).unwrap();
+    assert!(store.list().unwrap().iter().all(|it| it.image.is_ok()));
 }
 
 #[test]

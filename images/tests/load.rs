@@ -4,9 +4,13 @@
 
 mod common;
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, io::Cursor, path::Path, process::Command};
 
-use common::{archive::archive, layout::Layout, run};
+use common::{
+    archive::archive,
+    layout::{GZIP_LAYER, Layout, gzip},
+    run,
+};
 use images::{Digest, DiskCache, Error, Image, Platform, Store};
 
 fn copy(source: &str, target: &str) {
@@ -122,4 +126,130 @@ fn a_changed_blob_is_noticed() {
         assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
         fs::write(&blob, whole).unwrap();
     }
+}
+
+/// What a store of its own says of a folder that it does not take; it must keep no name of it.
+fn refused(work: &Path, folder: &Path) -> String {
+    let place = tempfile::tempdir_in(work).unwrap();
+    let store = Store::open(&place.path().join("images")).unwrap();
+    store.load(folder, &()).unwrap_err().to_string()
+}
+
+#[test]
+fn a_small_file_cannot_ask_for_endless_work() {
+    let work = tempfile::tempdir().unwrap();
+    let folder = work.path().join("names");
+    let mut layout = Layout::new(&folder);
+    let image = layout.image("amd64", &[]);
+    layout.names(&image, (0..1001).map(|n| format!("localhost/x:{n}")));
+    assert!(refused(work.path(), &folder).contains("more than 1000 images"));
+
+    // 60 times 60 times 60 images, in an archive of three small indexes.
+    let folder = work.path().join("nested");
+    let mut layout = Layout::new(&folder);
+    let mut inner = layout.image("amd64", &[]);
+    for _ in 0..3 {
+        let platform = inner["platform"].clone();
+        inner = layout.index(&vec![inner; 60]);
+        inner["platform"] = platform;
+    }
+    layout.name(inner, "localhost/x:1");
+    assert!(refused(work.path(), &folder).contains("more than 1000 images"));
+
+    // The same image 2000 times, in the form of `docker save`.
+    let folder = work.path().join("saved");
+    fs::create_dir(&folder).unwrap();
+    let config = br#"{"os":"linux","architecture":"amd64","rootfs":{"diff_ids":[]}}"#;
+    fs::write(folder.join("c.json"), config).unwrap();
+    let image = r#"{"Config":"c.json","Layers":[]}"#;
+    let images = vec![image; 2000].join(",");
+    fs::write(folder.join("manifest.json"), format!("[{images}]")).unwrap();
+    assert!(refused(work.path(), &folder).contains("more than 1000 images"));
+    let tags: Vec<String> = (0..2000).map(|n| format!("\"a:{n}\"")).collect();
+    let tags = tags.join(",");
+    let image = format!(r#"[{{"Config":"c.json","Layers":[],"RepoTags":[{tags}]}}]"#);
+    fs::write(folder.join("manifest.json"), image).unwrap();
+    assert!(refused(work.path(), &folder).contains("more than 1000 images"));
+
+    let folder = work.path().join("deep");
+    let mut layout = Layout::new(&folder);
+    let mut inner = layout.image("amd64", &[]);
+    for _ in 0..6 {
+        let platform = inner["platform"].clone();
+        inner = layout.index(&[inner]);
+        inner["platform"] = platform;
+    }
+    layout.name(inner, "localhost/x:1");
+    assert!(refused(work.path(), &folder).contains("nested too deeply"));
+}
+
+#[test]
+fn a_blob_that_is_here_must_be_as_long_as_is_said() {
+    let work = tempfile::tempdir().unwrap();
+    let store = Store::open(&work.path().join("images")).unwrap();
+    let content = archive(&[("a", b"1")]);
+    let blob = gzip(&content);
+    let diff_id = Digest::of(&content).to_string();
+    let load = |name: &str, size: usize| {
+        let folder = work.path().join(name);
+        let mut layout = Layout::new(&folder);
+        let mut layer = layout.blob(GZIP_LAYER, &blob);
+        layer["size"] = size.into();
+        let image = layout.manifest("amd64", &[layer], std::slice::from_ref(&diff_id));
+        layout.name(image, &format!("localhost/{name}:1"));
+        store.load(&folder, &())
+    };
+    load("right", blob.len()).unwrap();
+    let error = load("wrong", blob.len() + 1).unwrap_err();
+    assert!(matches!(error, Error::SizeMismatch { .. }), "{error}");
+    assert_eq!(store.list().unwrap().len(), 1);
+    // One that the host's disk has damaged is brought in again.
+    let path = work.path().join("images/blobs/sha256");
+    let path = path.join(Digest::of(&blob).hex());
+    fs::write(&path, b"short").unwrap();
+    load("again", blob.len()).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), blob);
+}
+
+#[test]
+fn a_pipe_in_a_folder_holds_nobody_up() {
+    let work = tempfile::tempdir().unwrap();
+    let folder = work.path().join("layout");
+    let mut layout = Layout::new(&folder);
+    let layer = layout.blob(GZIP_LAYER, &gzip(&archive(&[])));
+    let image = layout.manifest(
+        "amd64",
+        std::slice::from_ref(&layer),
+        &[Digest::of(b"").to_string()],
+    );
+    layout.name(image, "localhost/x:1");
+    let hex = layer["digest"].as_str().unwrap().replace("sha256:", "");
+    let blob = folder.join("blobs/sha256").join(hex);
+    fs::remove_file(&blob).unwrap();
+    run(Command::new("mkfifo").arg(&blob));
+    assert!(refused(work.path(), &folder).contains("is not a file"));
+}
+
+#[test]
+fn an_archive_may_come_as_a_stream() {
+    let work = tempfile::tempdir().unwrap();
+    let folder = work.path().join("layout");
+    let mut layout = Layout::new(&folder);
+    let image = layout.image("amd64", &[archive(&[("a", b"1")])]);
+    layout.name(image, "localhost/x:1");
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_dir_all(".", &folder).unwrap();
+    let tar = tar.into_inner().unwrap();
+    for bytes in [tar.clone(), gzip(&tar)] {
+        let place = tempfile::tempdir_in(work.path()).unwrap();
+        let store = Store::open(&place.path().join("images")).unwrap();
+        let images = store.load_stream(Cursor::new(bytes), "it", &()).unwrap();
+        assert_eq!(images[0].reference.to_string(), "localhost/x:1");
+        let left = fs::read_dir(place.path().join("images/ingest")).unwrap();
+        assert_eq!(left.count(), 0);
+    }
+    let store = Store::open(&work.path().join("images")).unwrap();
+    let cut = Cursor::new(tar[..tar.len() / 2].to_vec());
+    let error = store.load_stream(cut, "it", &()).unwrap_err().to_string();
+    assert!(error.contains("it"), "{error}");
 }

@@ -18,6 +18,7 @@ mod output;
 mod pins;
 mod place;
 mod proxies;
+mod store;
 #[path = "../program/support/mod.rs"]
 mod support;
 mod tls;

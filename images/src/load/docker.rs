@@ -1,12 +1,12 @@
 //! `docker save` archives of the old form: manifest.json, configurations and inflated layers.
 
-use std::io;
+use std::{collections::HashMap, io};
 
 use serde::Deserialize;
 
-use super::{MAX_LIST, Source, unnamed};
+use super::{Budget, Loaded, MAX_LIST, Source, unnamed};
 use crate::{
-    Digest, Error, Image, Progress, Store,
+    Digest, Error, Progress, Reference, Store,
     config::ConfigDocument,
     digest::Hasher,
     error::FileContext,
@@ -26,54 +26,87 @@ pub(super) fn load(
     store: &Store,
     source: &Source,
     progress: &dyn Progress,
-) -> Result<Vec<Image>, Error> {
+) -> Result<Vec<Loaded>, Error> {
     let bytes = source.read("manifest.json", MAX_LIST)?;
     let list: Vec<Saved> = serde_json::from_slice(&bytes).map_err(|error| Error::Json {
         what: format!("manifest.json of {}", source.path().display()),
         source: error,
     })?;
-    let mut images = Vec::new();
-    for saved in list {
-        images.append(&mut load_image(store, source, &saved, progress)?);
+    let mut loader = Loader {
+        store,
+        source,
+        progress,
+        budget: Budget::new(),
+        layers: HashMap::new(),
+        loaded: Vec::new(),
+    };
+    for saved in &list {
+        loader.image(saved)?;
     }
-    Ok(images)
+    Ok(loader.loaded)
 }
 
-fn load_image(
-    store: &Store,
-    source: &Source,
-    saved: &Saved,
-    progress: &dyn Progress,
-) -> Result<Vec<Image>, Error> {
-    let config_bytes = source.read(&saved.config, MAX_CONFIG)?;
-    let what = format!("{} of {}", saved.config, source.path().display());
-    let document = ConfigDocument::parse(&config_bytes, saved.layers.len(), &what)?;
-    let config = Descriptor::of(OCI_CONFIG, &config_bytes);
-    store.put(&config, &config_bytes)?;
-    let mut layers = Vec::new();
-    for (name, diff_id) in saved.layers.iter().zip(&document.diff_ids) {
-        let layer = describe_layer(source, name, *diff_id)?;
-        store.load_layer(source, name, &layer, progress)?;
-        layers.push(layer);
+struct Loader<'a> {
+    store: &'a Store,
+    source: &'a Source,
+    progress: &'a dyn Progress,
+    budget: Budget,
+    /// Layers that have been stored, by the names of their files.
+    layers: HashMap<String, Descriptor>,
+    loaded: Vec<Loaded>,
+}
+
+impl Loader<'_> {
+    fn image(&mut self, saved: &Saved) -> Result<(), Error> {
+        let config_bytes = self.source.read(&saved.config, MAX_CONFIG)?;
+        let config = Descriptor::of(OCI_CONFIG, &config_bytes);
+        self.budget.take(1, config.size, self.source)?;
+        let what = format!("{} of {}", saved.config, self.source.path().display());
+        let document = ConfigDocument::parse(&config_bytes, saved.layers.len(), &what)?;
+        self.store.put(&config, &config_bytes)?;
+        let mut layers = Vec::new();
+        for (name, diff_id) in saved.layers.iter().zip(&document.diff_ids) {
+            layers.push(self.layer(name, *diff_id)?);
+        }
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: Some(OCI_MANIFEST.to_owned()),
+            config,
+            layers,
+        };
+        manifest.check(&what)?;
+        let bytes = serde_json::to_vec(&manifest).map_err(|source| Error::Json { what, source })?;
+        let descriptor = Descriptor::of(OCI_MANIFEST, &bytes);
+        self.store.put(&descriptor, &bytes)?;
+        let mut references = Vec::new();
+        for tag in saved.repo_tags.iter().flatten() {
+            // The first is the image's own.
+            if !references.is_empty() {
+                self.budget.take(1, manifest.config.size, self.source)?;
+            }
+            references.push(tag.parse::<Reference>()?);
+        }
+        if references.is_empty() {
+            references.push(unnamed(self.source.path(), descriptor.digest)?);
+        }
+        let named = references
+            .into_iter()
+            .map(|name| (name, descriptor.clone()));
+        self.loaded.extend(named);
+        Ok(())
     }
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(OCI_MANIFEST.to_owned()),
-        config,
-        layers,
-    };
-    let bytes = serde_json::to_vec(&manifest).map_err(|source| Error::Json { what, source })?;
-    let descriptor = Descriptor::of(OCI_MANIFEST, &bytes);
-    store.put(&descriptor, &bytes)?;
-    let tags = saved.repo_tags.iter().flatten();
-    let mut references: Vec<_> = tags.map(|tag| tag.parse()).collect::<Result<_, _>>()?;
-    if references.is_empty() {
-        references.push(unnamed(source.path(), descriptor.digest)?);
+
+    /// Stores a layer, once however often it occurs.
+    fn layer(&mut self, name: &str, diff_id: Digest) -> Result<Descriptor, Error> {
+        if let Some(layer) = self.layers.get(name) {
+            return Ok(layer.clone());
+        }
+        let layer = describe_layer(self.source, name, diff_id)?;
+        self.store
+            .load_layer(self.source, name, &layer, self.progress)?;
+        self.layers.insert(name.to_owned(), layer.clone());
+        Ok(layer)
     }
-    references
-        .into_iter()
-        .map(|reference| store.name_loaded(reference, &descriptor, &manifest))
-        .collect()
 }
 
 /// Describes a layer. Inflated, as docker saves them, its digest is its diff_id; some tools save it

@@ -1,8 +1,8 @@
 //! OCI image layouts (OCI image specification, image-layout.md), such as new `docker save` archives.
 
-use super::{MAX_LIST, Source, unnamed};
+use super::{Budget, Loaded, MAX_LIST, Source, unnamed};
 use crate::{
-    Digest, Error, Image, Progress, Reference, Store,
+    Digest, Error, Progress, Reference, Store,
     manifest::{Descriptor, Document, Index, MAX_CONFIG, MAX_MANIFEST},
     store::{check_digest, check_size},
 };
@@ -19,7 +19,7 @@ pub(super) fn load(
     store: &Store,
     source: &Source,
     progress: &dyn Progress,
-) -> Result<Vec<Image>, Error> {
+) -> Result<Vec<Loaded>, Error> {
     let bytes = source.read("index.json", MAX_LIST)?;
     let index: Index = serde_json::from_slice(&bytes).map_err(|error| Error::Json {
         what: format!("index.json of {}", source.path().display()),
@@ -29,19 +29,21 @@ pub(super) fn load(
         store,
         source,
         progress,
-        images: Vec::new(),
+        budget: Budget::new(),
+        loaded: Vec::new(),
     };
     for descriptor in &index.manifests {
         loader.document(descriptor, &reference(source, descriptor)?, 0)?;
     }
-    Ok(loader.images)
+    Ok(loader.loaded)
 }
 
 struct Loader<'a> {
     store: &'a Store,
     source: &'a Source,
     progress: &'a dyn Progress,
-    images: Vec<Image>,
+    budget: Budget,
+    loaded: Vec<Loaded>,
 }
 
 impl Loader<'_> {
@@ -52,10 +54,12 @@ impl Loader<'_> {
         reference: &Reference,
         depth: usize,
     ) -> Result<(), Error> {
+        self.budget.take(1, descriptor.size, self.source)?;
         let what = self.what("manifest", descriptor);
         let bytes = self.blob(descriptor, MAX_MANIFEST)?;
         match Document::parse(&bytes, &descriptor.media_type, &what)? {
             Document::Manifest(manifest) => {
+                self.budget.take(0, manifest.config.size, self.source)?;
                 let config = self.blob(&manifest.config, MAX_CONFIG)?;
                 self.store.put(&manifest.config, &config)?;
                 for layer in &manifest.layers {
@@ -69,10 +73,7 @@ impl Loader<'_> {
                     descriptor.media_type.clone_from(media_type);
                 }
                 self.store.put(&descriptor, &bytes)?;
-                let image = self
-                    .store
-                    .name_loaded(reference.clone(), &descriptor, &manifest)?;
-                self.images.push(image);
+                self.loaded.push((reference.clone(), descriptor));
             }
             Document::Index(_) if depth == MAX_DEPTH => {
                 return Err(self

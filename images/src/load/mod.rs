@@ -4,19 +4,26 @@ mod docker;
 mod layout;
 mod source;
 
-use std::path::Path;
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use source::Source;
 
 use crate::{
     Digest, Error, Event, Image, Progress, Reference, Store,
-    config::ConfigDocument,
-    manifest::{DescribedPlatform, Descriptor, MAX_CONFIG, Manifest},
+    manifest::{DescribedPlatform, Descriptor},
     store::{Entry, Ingest},
 };
 
 /// The longest `index.json` or `manifest.json`, in bytes.
 const MAX_LIST: u64 = 4 << 20;
+/// The most manifests, indexes and names taken from one file or folder, and the most bytes of manifests,
+/// indexes and configurations, each counted as often as it is named. A file of a few megabytes could
+/// ask for millions.
+const MAX_DOCUMENTS: usize = 1000;
+const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
 
 impl Store {
     /// Takes in every image of a file or folder: a `docker save` archive (old or new form), or an OCI
@@ -27,40 +34,51 @@ impl Store {
     /// # Errors
     /// If it is none of these, or what it holds does not match its own digests.
     pub fn load(&self, path: &Path, progress: &dyn Progress) -> Result<Vec<Image>, Error> {
-        let source = Source::open(path)?;
+        self.load_source(&Source::open(path, &self.ingest_folder())?, progress)
+    }
+
+    /// Takes in every image of an archive that comes as a stream; `name` stands for it in messages. It
+    /// is kept in a temporary file of the store until its images are stored.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_stream(
+        &self,
+        archive: impl Read + Send + 'static,
+        name: &str,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Image>, Error> {
+        let source = Source::stream(archive, PathBuf::from(name), &self.ingest_folder())?;
+        self.load_source(&source, progress)
+    }
+
+    fn load_source(&self, source: &Source, progress: &dyn Progress) -> Result<Vec<Image>, Error> {
         let _keep = self.keep_blobs()?;
-        let images = if source.has("index.json") && source.has("oci-layout") {
-            layout::load(self, &source, progress)?
+        let loaded = if source.has("index.json") && source.has("oci-layout") {
+            layout::load(self, source, progress)?
         } else if source.has("manifest.json") {
-            docker::load(self, &source, progress)?
+            docker::load(self, source, progress)?
         } else {
             return Err(source.not_an_image("it has neither an index.json nor a manifest.json"));
         };
-        if images.is_empty() {
+        if loaded.is_empty() {
             return Err(source.not_an_image("it holds no image"));
         }
+        let mut images = Vec::new();
+        let mut entries = Vec::new();
+        for (reference, mut descriptor) in loaded {
+            let image = self.image(reference, descriptor.digest, &descriptor)?;
+            descriptor.platform = Some(DescribedPlatform::from(&image.platform));
+            entries.push(Entry {
+                reference: image.reference.clone(),
+                requested: image.platform.clone(),
+                source: descriptor.digest,
+                descriptor,
+            });
+            images.push(image);
+        }
+        self.name(entries)?;
         Ok(images)
-    }
-
-    /// Names an image whose manifest, configuration and layers have been stored.
-    fn name_loaded(
-        &self,
-        reference: Reference,
-        descriptor: &Descriptor,
-        manifest: &Manifest,
-    ) -> Result<Image, Error> {
-        let config = self.read_blob(&manifest.config, MAX_CONFIG)?;
-        let what = format!("configuration {}", manifest.config.digest);
-        let document = ConfigDocument::parse(&config, manifest.layers.len(), &what)?;
-        let mut descriptor = descriptor.clone();
-        descriptor.platform = Some(DescribedPlatform::from(&document.platform));
-        self.name(Entry {
-            name: reference.canonical(),
-            requested: document.platform,
-            source: descriptor.digest,
-            descriptor: descriptor.clone(),
-        })?;
-        self.image(reference, descriptor.digest, &descriptor)
     }
 
     /// Stores the layer that a source has under `name`.
@@ -87,6 +105,36 @@ impl Store {
             }
         };
         progress.event(Event::LayerDone { digest, present });
+        Ok(())
+    }
+}
+
+/// An image whose manifest, configuration and layers have been stored, and the name it is to get.
+type Loaded = (Reference, Descriptor);
+
+/// What a source may still ask for.
+struct Budget {
+    documents: usize,
+    bytes: u64,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self {
+            documents: MAX_DOCUMENTS,
+            bytes: MAX_DOCUMENT_BYTES,
+        }
+    }
+
+    /// Takes documents, or other names for them, of `bytes` bytes; refuses the source if it has too many.
+    fn take(&mut self, documents: usize, bytes: u64, source: &Source) -> Result<(), Error> {
+        let left = (self.documents.checked_sub(documents)).zip(self.bytes.checked_sub(bytes));
+        (self.documents, self.bytes) = left.ok_or_else(|| {
+            source.not_an_image(&format!(
+                "it has more than {MAX_DOCUMENTS} images, indexes and names, or more than {} MiB of them",
+                MAX_DOCUMENT_BYTES >> 20
+            ))
+        })?;
         Ok(())
     }
 }

@@ -2,9 +2,9 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
-    io::{Read, Seek, SeekFrom},
-    os::unix::fs::FileExt,
+    fs::{File, OpenOptions},
+    io::{BufReader, Read},
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -17,7 +17,10 @@ use crate::{
 
 /// The most files taken in one archive.
 const MAX_FILES: usize = 100_000;
-/// The most bytes that a compressed archive may inflate to.
+/// The longest name of a file in an archive that is kept, in bytes: what an image consists of has far
+/// shorter ones. With [`MAX_FILES`] this bounds the memory that a hostile archive can take.
+const MAX_NAME: usize = 512;
+/// The most bytes that an archive may inflate to: as many as the layers of an image.
 const MAX_INFLATED: u64 = 64 << 30;
 
 /// Where an image's files are read from.
@@ -33,19 +36,43 @@ enum Kind {
 }
 
 impl Source {
-    /// Opens a folder or archive. A compressed archive is inflated to an unnamed temporary file once.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let metadata = std::fs::metadata(path).context("open", path)?;
-        let kind = if metadata.is_dir() {
-            Kind::Folder
-        } else {
-            let file = inflated(path)?;
-            let places = places(&file, path)?;
-            Kind::Archive(Arc::new(file), places)
-        };
+    /// Opens a folder or archive. What cannot be read in any order is copied to an unnamed temporary file
+    /// in the folder `temporary` first, inflated.
+    pub(super) fn open(path: &Path, temporary: &Path) -> Result<Self, Error> {
+        let file = File::open(path).context("open", path)?;
+        let metadata = file.metadata().context("examine", path)?;
+        if metadata.is_dir() {
+            return Ok(Self {
+                path: path.to_owned(),
+                kind: Kind::Folder,
+            });
+        }
+        if !metadata.is_file() {
+            return Self::stream(file, path.to_owned(), temporary);
+        }
+        let head = file.try_clone().context("open", path)?;
+        match decoder(head, path)? {
+            Decoder::Plain(_) => Self::archive(file, path.to_owned()),
+            decoder => Self::archive(spool(decoder, path, temporary)?, path.to_owned()),
+        }
+    }
+
+    /// An archive that can be read once, copied to an unnamed temporary file.
+    pub(super) fn stream(
+        archive: impl Read + Send + 'static,
+        path: PathBuf,
+        temporary: &Path,
+    ) -> Result<Self, Error> {
+        let decoder = decoder(archive, &path)?;
+        Self::archive(spool(decoder, &path, temporary)?, path)
+    }
+
+    fn archive(file: File, path: PathBuf) -> Result<Self, Error> {
+        let file = Arc::new(file);
+        let places = places(&file, &path)?;
         Ok(Self {
-            path: path.to_owned(),
-            kind,
+            path,
+            kind: Kind::Archive(file, places),
         })
     }
 
@@ -86,9 +113,17 @@ impl Source {
         match &self.kind {
             Kind::Folder => {
                 let path = self.path.join(name);
-                let file = File::open(&path).context("open", &path)?;
-                let length = file.metadata().context("examine", &path)?.len();
-                Ok((Box::new(file), length))
+                // Somebody may have put a pipe there, on which opening would wait for ever.
+                let file = OpenOptions::new()
+                    .read(true)
+                    .custom_flags(nonblocking())
+                    .open(&path)
+                    .context("open", &path)?;
+                let metadata = file.metadata().context("examine", &path)?;
+                if !metadata.is_file() {
+                    return Err(self.not_an_image(&format!("its {name} is not a file")));
+                }
+                Ok((Box::new(file), metadata.len()))
             }
             Kind::Archive(file, places) => {
                 let &(offset, length) = places.get(name.as_bytes()).ok_or_else(|| {
@@ -141,35 +176,42 @@ fn explain(path: &Path, error: LayerError) -> Error {
     }
 }
 
-/// The archive itself, or an unnamed temporary file with what it inflates to.
-fn inflated(path: &Path) -> Result<File, Error> {
-    let mut file = File::open(path).context("open", path)?;
-    let head = file.try_clone().context("open", path)?;
-    let source = std::io::BufReader::with_capacity(1 << 17, head);
-    let decoder =
-        Decoder::new(Box::new(source), MAX_WINDOW).map_err(|error| explain(path, error))?;
-    if matches!(decoder, Decoder::Plain(_)) {
-        file.seek(SeekFrom::Start(0)).context("read", path)?;
-        return Ok(file);
-    }
-    let mut inflated = tempfile::tempfile().context("create", std::env::temp_dir())?;
+fn nonblocking() -> i32 {
+    rustix::fs::OFlags::NONBLOCK.bits().cast_signed()
+}
+
+fn decoder(archive: impl Read + Send + 'static, path: &Path) -> Result<Decoder, Error> {
+    let archive = Box::new(BufReader::with_capacity(1 << 17, archive));
+    Decoder::new(archive, MAX_WINDOW).map_err(|error| explain(path, error))
+}
+
+/// An unnamed temporary file with all that an archive inflates to. It is gone with this process.
+fn spool(decoder: Decoder, path: &Path, temporary: &Path) -> Result<File, Error> {
+    let mut file = tempfile::tempfile_in(temporary).context("create a file in", temporary)?;
     let length =
-        std::io::copy(&mut decoder.take(MAX_INFLATED), &mut inflated).context("inflate", path)?;
+        std::io::copy(&mut decoder.take(MAX_INFLATED), &mut file).context("inflate", path)?;
     if length == MAX_INFLATED {
         let reason = format!("it inflates to {} GiB or more", MAX_INFLATED >> 30);
         return Err(not_an_image(path, &reason));
     }
-    inflated.seek(SeekFrom::Start(0)).context("read", path)?;
-    Ok(inflated)
+    Ok(file)
 }
 
 /// Finds the regular files of an archive; symbolic links count as the files they name.
-fn places(file: &File, path: &Path) -> Result<HashMap<Vec<u8>, (u64, u64)>, Error> {
+fn places(file: &Arc<File>, path: &Path) -> Result<HashMap<Vec<u8>, (u64, u64)>, Error> {
     let mut places = HashMap::new();
     let mut links = Vec::new();
-    let mut archive = TarReader::new(std::io::BufReader::with_capacity(1 << 17, file));
+    let from_start = Part {
+        file: Arc::clone(file),
+        offset: 0,
+        end: u64::MAX,
+    };
+    let mut archive = TarReader::new(BufReader::with_capacity(1 << 17, from_start));
     while let Some(entry) = archive.next_entry().map_err(|error| explain(path, error))? {
         let name = entry.path.strip_prefix(b"./").unwrap_or(&entry.path);
+        if name.len() > MAX_NAME {
+            continue;
+        }
         match entry.kind {
             EntryKind::File { size, segments } => {
                 let content: u64 = segments.iter().map(|segment| segment.length).sum();
@@ -177,7 +219,9 @@ fn places(file: &File, path: &Path) -> Result<HashMap<Vec<u8>, (u64, u64)>, Erro
                     places.insert(name.to_vec(), (archive.offset(), size));
                 }
             }
-            EntryKind::Symlink(target) => links.push((name.to_vec(), target)),
+            EntryKind::Symlink(target) if target.len() <= MAX_NAME => {
+                links.push((name.to_vec(), target));
+            }
             _ => {}
         }
         if places.len() + links.len() > MAX_FILES {

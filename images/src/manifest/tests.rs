@@ -54,6 +54,14 @@ fn refuses_with_a_reason() {
             "not a file system layer",
         ),
         (r#"{"schemaVersion":1}"#.to_owned(), "schema version 1"),
+        (
+            manifest(OCI_CONFIG, layer).replacen('{', r#"{"manifests":[],"#, 1),
+            "an index and a manifest",
+        ),
+        (
+            r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#.to_owned(),
+            "an index and a manifest",
+        ),
     ] {
         let error = parse(&text).unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");

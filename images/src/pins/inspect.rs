@@ -31,29 +31,33 @@ impl Store {
             }));
         }
         let name = reference.canonical();
+        let mut named = self.list()?;
+        named.retain(|listed| listed.reference.canonical() == name);
+        if named.is_empty() {
+            // Under another name it is the same image: once is enough.
+            named.extend(self.with_id(reference)?.into_iter().next());
+        }
         let mut inspection: Option<Inspection> = None;
-        for listed in self.list()? {
-            if listed.reference.canonical() != name {
-                continue;
-            }
-            let media_type = self.media_type(&listed.image)?.unwrap_or_default();
+        for listed in named {
+            let image = listed.image?;
+            let media_type = self.media_type(&image)?.unwrap_or_default();
             let known = inspection.get_or_insert_with(|| Inspection {
                 published: false,
                 image: PublishedImage {
-                    image: reference.to_string(),
-                    digest: listed.image.source,
+                    image: listed.reference.to_string(),
+                    digest: image.source,
                     media_type: media_type.clone(),
                     platforms: Vec::new(),
                 },
             });
             known.image.platforms.push(PublishedPlatform {
-                platform: listed.image.platform,
-                manifest: listed.image.manifest,
+                platform: image.platform,
+                manifest: image.manifest,
                 media_type,
-                id: listed.image.id,
-                entrypoint: listed.image.config.entrypoint,
-                command: listed.image.config.cmd,
-                layers: listed.image.layers,
+                id: image.id,
+                entrypoint: image.config.entrypoint,
+                command: image.config.cmd,
+                layers: image.layers,
             });
         }
         Ok(inspection)

@@ -64,7 +64,7 @@ impl LockFile {
             source,
         })?;
         json.push(b'\n');
-        staging::replace(&self.path, &json)
+        staging::replace(&self.path, &json, 0o666)
     }
 }
 
@@ -89,6 +89,24 @@ mod tests {
             Some(digest)
         );
         assert_eq!(file.get(&"python:2.8".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn writes_through_links_and_beside_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, target, other] =
+            ["images.lock", "real", "images.new"].map(|name| folder.path().join(name));
+        fs::write(&target, r#"{"version":1,"images":{}}"#).unwrap();
+        fs::write(&other, "mine").unwrap();
+        std::os::unix::fs::symlink("real", &path).unwrap();
+        let name: Reference = "python:2.7".parse().unwrap();
+        let mut file = LockFile::read(&path).unwrap();
+        file.lock(&name, Digest::of(b"")).unwrap();
+        assert_eq!(fs::read(&other).unwrap(), b"mine");
+        assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+        let file = LockFile::read(&target).unwrap();
+        assert_eq!(file.get(&name), Some(Digest::of(b"")));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 
     #[test]

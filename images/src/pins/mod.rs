@@ -56,7 +56,8 @@ impl PublishedPlatform {
     /// Bytes of all layers as they are transferred.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.layers.iter().map(|layer| layer.size).sum()
+        let sizes = self.layers.iter().map(|layer| layer.size);
+        sizes.fold(0, u64::saturating_add)
     }
 }
 

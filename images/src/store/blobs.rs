@@ -1,7 +1,7 @@
 //! Blobs: read from the store with their digest checked, and taken in as they stream.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufReader, Read, Seek, SeekFrom, Write},
     path::Path,
 };
@@ -35,10 +35,13 @@ pub(crate) struct BlobWriter {
 impl Store {
     /// Begins to take in the blob of `descriptor`; waits if another process does so.
     pub(crate) fn ingest(&self, descriptor: &Descriptor) -> Result<Ingest, Error> {
-        let staging = self.ingest_path(&descriptor.digest);
-        let staged = match staging::acquire(staging, self.blob_path(&descriptor.digest))? {
-            Acquired::Present => return Ok(Ingest::Present),
-            Acquired::Staged(staged) => staged,
+        let staged = loop {
+            let staging = self.ingest_path(&descriptor.digest);
+            match staging::acquire(staging, self.blob_path(&descriptor.digest))? {
+                Acquired::Present if self.is_right(descriptor)? => return Ok(Ingest::Present),
+                Acquired::Present => {}
+                Acquired::Staged(staged) => break staged,
+            }
         };
         let mut writer = BlobWriter {
             staged,
@@ -47,6 +50,32 @@ impl Store {
         };
         writer.rehash()?;
         Ok(Ingest::Wanted(Box::new(writer)))
+    }
+
+    /// Whether the blob of `descriptor`, which the store has, is as long as that says. One that was
+    /// damaged on this host's disk is removed; if it is the descriptor that is wrong, that is the error.
+    fn is_right(&self, descriptor: &Descriptor) -> Result<bool, Error> {
+        let path = self.blob_path(&descriptor.digest);
+        let mut file = match self.open_blob(&descriptor.digest) {
+            Err(Error::MissingBlob { .. }) => return Ok(false),
+            file => file?,
+        };
+        let length = file.metadata().context("examine", &path)?.len();
+        if length == descriptor.size {
+            return Ok(true);
+        }
+        let mut hasher = Hasher::default();
+        io::copy(&mut file, &mut hasher).context("read", &path)?;
+        if hasher.finish() == descriptor.digest {
+            let what = || format!("blob {}", descriptor.digest);
+            check_size(what, descriptor.size, length)?;
+        }
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).context("remove", path)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Puts a small document into the store.

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use crate::{
-    Digest, Error, Platform,
+    Digest, Error, Platform, Reference,
     error::FileContext,
     manifest::{Descriptor, Index, OCI_INDEX},
-    staging,
+    private, staging,
 };
 
 /// The image's full name, where skopeo and umoci look for it (OCI image specification, annotations.md).
@@ -19,8 +19,7 @@ const SOURCE: &str = "terrarium.source-digest";
 /// One name in the store.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// The reference's canonical form.
-    pub(crate) name: String,
+    pub(crate) reference: Reference,
     /// The platform asked for.
     pub(crate) requested: Platform,
     /// What the name resolved to: a manifest, or the index that lists it.
@@ -47,9 +46,10 @@ fn to_entry(mut descriptor: Descriptor) -> Option<Entry> {
     let mut take = |key: &str| descriptor.annotations.remove(key);
     let (name, requested, source) = (take(NAME)?, take(REQUESTED)?, take(SOURCE)?);
     Some(Entry {
-        name,
-        requested: requested.parse().ok()?,
-        source: source.parse().ok()?,
+        reference: name.parse().ok()?,
+        // What an earlier version wrote without looking must not hide the image.
+        requested: requested.parse().unwrap_or_else(|_| Platform::unknown()),
+        source: source.parse().unwrap_or(descriptor.digest),
         descriptor,
     })
 }
@@ -58,7 +58,7 @@ fn to_entry(mut descriptor: Descriptor) -> Option<Entry> {
 pub(super) fn write(folder: &Path, entries: &[Entry]) -> Result<(), Error> {
     let manifests = entries.iter().map(|entry| Descriptor {
         annotations: BTreeMap::from([
-            (NAME.to_owned(), entry.name.clone()),
+            (NAME.to_owned(), entry.reference.canonical()),
             (REQUESTED.to_owned(), entry.requested.to_string()),
             (SOURCE.to_owned(), entry.source.to_string()),
         ]),
@@ -74,5 +74,5 @@ pub(super) fn write(folder: &Path, entries: &[Entry]) -> Result<(), Error> {
         what: path.display().to_string(),
         source,
     })?;
-    staging::replace(&path, &json)
+    staging::replace(&path, &json, private::FILE)
 }

@@ -16,7 +16,7 @@ mod prune;
 mod save;
 
 use std::{
-    fs::{self, File},
+    fs::File,
     path::{Path, PathBuf},
 };
 
@@ -24,13 +24,14 @@ pub(crate) use blobs::{BlobWriter, Ingest, check_digest, check_size};
 pub(crate) use index::Entry;
 pub use list::Listed;
 pub use prune::Pruned;
-pub(crate) use prune::{allocated, remove_unused};
+pub(crate) use prune::{Unneeded, allocated, unused_disk};
 
 use crate::{
     Digest, Error, Image, Platform, Reference,
     config::ConfigDocument,
     error::FileContext,
     manifest::{Descriptor, Document, MAX_CONFIG, MAX_MANIFEST, Manifest},
+    private::{self, create_private_folder},
     staging,
 };
 
@@ -48,39 +49,50 @@ impl Store {
     pub fn open(folder: &Path) -> Result<Self, Error> {
         for part in ["blobs/sha256", "ingest"] {
             let path = folder.join(part);
-            fs::create_dir_all(&path).context("create", path)?;
+            create_private_folder(&path).context("create", path)?;
         }
         let layout = folder.join("oci-layout");
         if !layout.exists() {
             let _lock = lock(folder)?;
-            staging::replace(&layout, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+            staging::replace(&layout, br#"{"imageLayoutVersion":"1.0.0"}"#, private::FILE)?;
         }
         Ok(Self {
             folder: folder.to_owned(),
         })
     }
 
-    /// The image that `reference` meant for `platform` when it was last pulled or loaded.
+    /// The image that `reference` meant for `platform` when it was last pulled or loaded; if it is no
+    /// name in the store, the image whose id it begins, of whatever platform.
     ///
     /// # Errors
-    /// If the store cannot be read or is damaged.
+    /// If the store cannot be read or is damaged, or ids of several images begin so.
     pub fn find(&self, reference: &Reference, platform: &Platform) -> Result<Option<Image>, Error> {
         let name = reference.canonical();
         let entries = index::read(&self.folder)?;
         let found = entries
             .iter()
-            .find(|entry| entry.name == name && entry.requested == *platform);
-        found
-            .map(|entry| self.image(reference.clone(), entry.source, &entry.descriptor))
-            .transpose()
+            .find(|entry| entry.reference.canonical() == name && entry.requested == *platform);
+        match found {
+            Some(entry) => self
+                .image(reference.clone(), entry.source, &entry.descriptor)
+                .map(Some),
+            None => {
+                let first = self.with_id(reference)?.into_iter().next();
+                first.map(|listed| listed.image).transpose()
+            }
+        }
     }
 
-    /// Gives an image in the store its name.
-    pub(crate) fn name(&self, entry: Entry) -> Result<(), Error> {
+    /// Gives images in the store their names: all at once, or none.
+    pub(crate) fn name(&self, named: impl IntoIterator<Item = Entry>) -> Result<(), Error> {
         let _lock = lock(&self.folder)?;
         let mut entries = index::read(&self.folder)?;
-        entries.retain(|other| other.name != entry.name || other.requested != entry.requested);
-        entries.push(entry);
+        for entry in named {
+            entries.retain(|other| {
+                other.reference != entry.reference || other.requested != entry.requested
+            });
+            entries.push(entry);
+        }
         index::write(&self.folder, &entries)
     }
 
@@ -125,15 +137,20 @@ impl Store {
         self.folder.join("blobs/sha256").join(digest.hex())
     }
 
+    /// The folder of what is on its way in.
+    pub(crate) fn ingest_folder(&self) -> PathBuf {
+        self.folder.join("ingest")
+    }
+
     fn ingest_path(&self, digest: &Digest) -> PathBuf {
-        self.folder.join("ingest").join(digest.hex())
+        self.ingest_folder().join(digest.hex())
     }
 }
 
 /// Locks the store's index for a change. The lock ends when the file is dropped.
 fn lock(folder: &Path) -> Result<File, Error> {
     let path = folder.join("lock");
-    let file = File::create(&path).context("create", &path)?;
+    let file = private::lock_file(&path).context("create", &path)?;
     file.lock().context("lock", path)?;
     Ok(file)
 }
@@ -155,7 +172,7 @@ impl Store {
 
     fn blob_lock(&self) -> Result<(File, PathBuf), Error> {
         let path = self.folder.join("blobs.lock");
-        let file = File::create(&path).context("create", &path)?;
+        let file = private::lock_file(&path).context("create", &path)?;
         Ok((file, path))
     }
 }

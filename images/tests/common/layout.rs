@@ -85,9 +85,17 @@ impl Layout {
     }
 
     /// Names a manifest or index.
-    pub(crate) fn name(&mut self, mut descriptor: Value, name: &str) {
-        descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": name});
-        self.names.push(descriptor);
+    pub(crate) fn name(&mut self, descriptor: Value, name: &str) {
+        self.names(&descriptor, [name.to_owned()]);
+    }
+
+    /// Gives a manifest or index several names.
+    pub(crate) fn names(&mut self, descriptor: &Value, names: impl IntoIterator<Item = String>) {
+        for name in names {
+            let mut descriptor = descriptor.clone();
+            descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": name});
+            self.names.push(descriptor);
+        }
         let index = json!({"schemaVersion": 2, "manifests": self.names});
         fs::write(
             self.folder.join("index.json"),

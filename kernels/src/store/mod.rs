@@ -9,6 +9,7 @@ mod pull;
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -57,6 +58,26 @@ impl Store {
         }
         kernels.sort_by_key(|kernel| std::cmp::Reverse(kernel.imported_ns()));
         Ok(kernels)
+    }
+
+    /// Bytes that the kernels take on the host, whole and in the making.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn allocated_bytes(&self) -> Result<u64, Error> {
+        let mut bytes = 0;
+        let mut pending = vec![self.dir.clone()];
+        while let Some(dir) = pending.pop() {
+            for entry in fs::read_dir(&dir).map_err(io_error("list", &dir))? {
+                let path = entry.map_err(io_error("list", &dir))?.path();
+                let metadata = fs::symlink_metadata(&path).map_err(io_error("examine", &path))?;
+                bytes += metadata.blocks() * 512;
+                if metadata.is_dir() {
+                    pending.push(path);
+                }
+            }
+        }
+        Ok(bytes)
     }
 
     /// The kernel of this id, or the only one whose id begins so.
