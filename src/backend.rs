@@ -14,9 +14,9 @@ use crate::output::say;
 pub enum BackendChoice {
     /// KVM where it can run a guest, else QEMU
     Auto,
-    /// KVM, in this process
+    /// KVM
     Kvm,
-    /// QEMU, as a child process
+    /// QEMU
     Qemu,
 }
 

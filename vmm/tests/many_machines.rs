@@ -17,21 +17,27 @@ use vmm::VmExit;
 /// `cli; hlt`, and again.
 const HALT: &[u8] = &[0xfa, 0xf4, 0xeb, 0xfd];
 
-/// Open descriptors, threads, and machines' memory mappings.
+/// Open descriptors, threads, and child processes, running or not waited for.
 fn belongings() -> (usize, usize, usize) {
     let count = |folder: &str| fs::read_dir(folder).unwrap().count();
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    // The allocator keeps some of its mappings; guest memory is larger than those.
-    let large = maps.lines().filter(|line| {
-        let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
-        let address = |text| u64::from_str_radix(text, 16).unwrap();
-        address(end) - address(start) == 64 << 20 && line.contains("rw-p")
-    });
     (
         count("/proc/self/fd"),
         count("/proc/self/task"),
-        large.count(),
+        children().len(),
     )
+}
+
+/// The numbers of this process's children.
+fn children() -> Vec<String> {
+    let of_task = |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap();
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    tasks
+        .flat_map(|task| {
+            let children = of_task(task.unwrap());
+            let words = children.split_whitespace().map(str::to_owned);
+            words.collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// Lets this process have as many descriptors as it may: sixty-four machines have thousands.
@@ -52,6 +58,7 @@ fn machines_leave_nothing_behind() {
     let before = belongings();
 
     let machines: Vec<_> = (0..64).map(|_| run(1, &[ARRIVED, HALT]).unwrap()).collect();
+    assert_eq!(children().len(), 64);
     for (mut machine, mut output) in machines {
         let mut said = [0];
         output.read_exact(&mut said).unwrap();

@@ -1,13 +1,15 @@
 //! Backends: what runs a virtual machine.
 //!
-//! Two exist at run time, so they are behind a trait: `kvm`, in this process, and `qemu`, a child
-//! process for hosts without a usable KVM.
+//! Two exist at run time, so they are behind a trait: `kvm`, and `qemu` for hosts without a usable KVM.
+//! Both run each machine in a child process.
 
 pub mod kvm;
 pub mod qemu;
 
 use std::fmt::Debug;
 use std::os::fd::BorrowedFd;
+
+use serde::{Deserialize, Serialize};
 
 use crate::VmConfig;
 
@@ -36,7 +38,7 @@ pub trait Machine: Debug {
 }
 
 /// Why a machine stopped by itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VmExit {
     /// The guest powered off or reset; a machine never restarts.
     Guest,

@@ -1,6 +1,7 @@
 //! How a machine's threads tell each other that it is over.
 
 use std::io;
+use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -87,6 +88,19 @@ impl Lifecycle {
     }
 }
 
+/// What the process's last panic said, once [`remember_panics`] was called.
+static PANIC: Mutex<Option<String>> = Mutex::new(None);
+
+/// Has the text of a panic kept for a machine's end, instead of written to standard error.
+pub(super) fn remember_panics() {
+    panic::set_hook(Box::new(|panic| {
+        // A thread that panics with the lock has no more to say.
+        if let Ok(mut text) = PANIC.try_lock() {
+            *text = Some(panic.to_string());
+        }
+    }));
+}
+
 /// Ends the machine as broken when the thread that holds it panics.
 pub(super) struct PanicGuard<'a> {
     pub(super) lifecycle: &'a Lifecycle,
@@ -96,7 +110,10 @@ pub(super) struct PanicGuard<'a> {
 impl Drop for PanicGuard<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            let message = format!("The machine's {} thread panicked", self.thread);
+            let mut message = format!("The machine's {} thread panicked", self.thread);
+            if let Some(text) = &*PANIC.lock().unwrap_or_else(PoisonError::into_inner) {
+                message = format!("{message}: {text}");
+            }
             self.lifecycle.end(Some(VmExit::Broken(message)));
         }
     }

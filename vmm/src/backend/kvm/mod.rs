@@ -1,8 +1,9 @@
-//! The backend that runs machines in this process, on `/dev/kvm`.
+//! The backend that runs machines on `/dev/kvm`, each in a process of its own.
 
 pub(crate) mod kick;
 mod lifecycle;
 mod machine;
+mod process;
 mod sandbox;
 mod vcpu;
 
@@ -10,8 +11,11 @@ use std::io;
 use std::mem;
 use std::sync::{Arc, Mutex};
 
+use kvm_ioctls::VcpuFd;
+
 use self::lifecycle::Lifecycle;
 use self::machine::{KvmMachine, Parts};
+use self::process::VmmProcess;
 use self::sandbox::Sandbox;
 use crate::arch::{self, Chipset, PlatformDevices, VcpuTemplate};
 use crate::backend::{Backend, Machine, StartError};
@@ -33,63 +37,86 @@ impl Backend for Kvm {
         "kvm"
     }
 
-    fn start(&self, mut config: VmConfig) -> Result<Box<dyn Machine>, StartError> {
-        let kvm = self_test::open().map_err(|error| StartError::Host {
-            what: "Cannot use KVM".into(),
-            source: io::Error::other(error),
-        })?;
-        check(&config, &kvm)?;
-        let devices = devices(&mut config)?;
-        let slots: Vec<_> = (0..devices.len())
-            .map(|index| arch::mmio_slot(index).ok_or_else(too_many_devices))
-            .collect::<Result<_, _>>()?;
-
-        let vm = kvm
-            .create_vm()
-            .map_err(|e| failed("Cannot create a virtual machine with KVM")(e.into()))?;
-        let mib = config.memory >> 20;
-        let memory = memory::allocate(&arch::memory_ranges(config.memory))
-            .and_then(|memory| memory::attach(&vm, &memory).map(|()| memory))
-            .map_err(failed(&format!(
-                "Cannot get {mib} MiB of memory for the guest"
-            )))?;
-
-        let set_up = failed("Cannot set up a virtual machine with KVM");
-        let mut chipset = Chipset::new(&vm, config.vcpus).map_err(&set_up)?;
-        let template = VcpuTemplate::new(&kvm, &vm, config.vcpus).map_err(&set_up)?;
-        let mut vcpus = Vec::with_capacity(config.vcpus.into());
-        for index in 0..config.vcpus {
-            let vcpu = vm
-                .create_vcpu(index.into())
-                .map_err(|e| failed(&format!("Cannot create vCPU {index}"))(e.into()))?;
-            template
-                .apply(&vcpu, index)
-                .map_err(failed(&format!("Cannot set up vCPU {index}")))?;
-            vcpus.push(vcpu);
-        }
-        chipset.complete(&vcpus).map_err(&set_up)?;
-        let entry = arch::load(&memory, &config, &slots, &chipset)?;
-        arch::enter_kernel(&vcpus, entry, &memory).map_err(failed("Cannot set up the vCPUs"))?;
-
-        let lifecycle = Arc::new(Lifecycle::new(config.vcpus).map_err(&set_up)?);
-        let bus = Bus::new(devices, &vm, &memory)
-            .map_err(failed("Cannot connect the devices to the virtual machine"))?;
-        let serial = config
-            .serial
-            .map(|output| SerialPort::new(&vm, output, lifecycle.stop()))
-            .transpose()
-            .map_err(&set_up)?;
-        let parts = Parts {
-            bus,
-            platform: Mutex::new(PlatformDevices::new(serial)),
-            sandbox: Sandbox::new().map_err(&set_up)?,
-            _vm: vm,
-            _memory: memory,
-        };
-        let machine = KvmMachine::start(parts, vcpus, lifecycle)
-            .map_err(failed("Cannot start the virtual machine's threads"))?;
-        Ok(Box::new(machine))
+    fn start(&self, config: VmConfig) -> Result<Box<dyn Machine>, StartError> {
+        Ok(Box::new(VmmProcess::start(config)?))
     }
+}
+
+/// A machine that is ready to run.
+#[derive(Debug)]
+struct Built {
+    parts: Parts,
+    vcpus: Vec<VcpuFd>,
+    lifecycle: Arc<Lifecycle>,
+}
+
+impl Built {
+    /// Starts it in this process.
+    fn start(self) -> Result<KvmMachine, StartError> {
+        KvmMachine::start(self.parts, self.vcpus, self.lifecycle)
+            .map_err(failed("Cannot start the virtual machine's threads"))
+    }
+}
+
+/// Makes the machine of `config`, with its kernel in memory, in this process.
+fn build(mut config: VmConfig) -> Result<Built, StartError> {
+    let kvm = self_test::open().map_err(|error| StartError::Host {
+        what: "Cannot use KVM".into(),
+        source: io::Error::other(error),
+    })?;
+    check(&config, &kvm)?;
+    let devices = devices(&mut config)?;
+    let slots: Vec<_> = (0..devices.len())
+        .map(|index| arch::mmio_slot(index).ok_or_else(too_many_devices))
+        .collect::<Result<_, _>>()?;
+
+    let vm = kvm
+        .create_vm()
+        .map_err(|e| failed("Cannot create a virtual machine with KVM")(e.into()))?;
+    let mib = config.memory >> 20;
+    let memory = memory::allocate(&arch::memory_ranges(config.memory))
+        .and_then(|memory| memory::attach(&vm, &memory).map(|()| memory))
+        .map_err(failed(&format!(
+            "Cannot get {mib} MiB of memory for the guest"
+        )))?;
+
+    let set_up = failed("Cannot set up a virtual machine with KVM");
+    let mut chipset = Chipset::new(&vm, config.vcpus).map_err(&set_up)?;
+    let template = VcpuTemplate::new(&kvm, &vm, config.vcpus).map_err(&set_up)?;
+    let mut vcpus = Vec::with_capacity(config.vcpus.into());
+    for index in 0..config.vcpus {
+        let vcpu = vm
+            .create_vcpu(index.into())
+            .map_err(|e| failed(&format!("Cannot create vCPU {index}"))(e.into()))?;
+        template
+            .apply(&vcpu, index)
+            .map_err(failed(&format!("Cannot set up vCPU {index}")))?;
+        vcpus.push(vcpu);
+    }
+    chipset.complete(&vcpus).map_err(&set_up)?;
+    let entry = arch::load(&memory, &config, &slots, &chipset)?;
+    arch::enter_kernel(&vcpus, entry, &memory).map_err(failed("Cannot set up the vCPUs"))?;
+
+    let lifecycle = Arc::new(Lifecycle::new(config.vcpus).map_err(&set_up)?);
+    let bus = Bus::new(devices, &vm, &memory)
+        .map_err(failed("Cannot connect the devices to the virtual machine"))?;
+    let serial = config
+        .serial
+        .map(|output| SerialPort::new(&vm, output, lifecycle.stop()))
+        .transpose()
+        .map_err(&set_up)?;
+    let parts = Parts {
+        bus,
+        platform: Mutex::new(PlatformDevices::new(serial)),
+        sandbox: Sandbox::new().map_err(&set_up)?,
+        _vm: vm,
+        _memory: memory,
+    };
+    Ok(Built {
+        parts,
+        vcpus,
+        lifecycle,
+    })
 }
 
 fn check(config: &VmConfig, kvm: &kvm_ioctls::Kvm) -> Result<(), StartError> {

@@ -1,0 +1,108 @@
+//! Making the machine's process: a fork of this one.
+//!
+//! Two forks, in fact. The first child enters new namespaces, which a process of several threads may
+//! not, and makes the second one beside itself: that is the first of its process namespace, and a
+//! child of the caller, who alone may wait for it. It runs on with a copy of the caller's memory, so
+//! that nothing has to be loaded or handed over, and never returns to the caller's code.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
+
+/// Runs `run` in a process of its own, which ends with it. The process has all of the caller's
+/// descriptors, but no other thread of it.
+///
+/// # Errors
+/// If the host allows no more processes.
+pub(super) fn spawn(run: impl FnOnce()) -> io::Result<Pid> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    // SAFETY: the child calls nothing of the caller's. It allocates memory, which the C library's
+    // fork allows to the child of a process with threads as well.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            drop(read);
+            let _ = catch_unwind(AssertUnwindSafe(|| spawn_sibling(write, run)));
+            exit();
+        }
+        first => {
+            drop(write);
+            let mut number = [0; 4];
+            let read = File::from(read).read_exact(&mut number);
+            if let Some(first) = Pid::from_raw(first) {
+                wait(first)?;
+            }
+            read.map_err(|_| io::Error::other("the process that should make it ended"))?;
+            let number = i32::from_ne_bytes(number);
+            Pid::from_raw(number)
+                .ok_or_else(|| io::Error::from_raw_os_error(number.saturating_neg()))
+        }
+    }
+}
+
+/// In the first child: makes the second, and tells its number, or the error's as a negative one.
+fn spawn_sibling(write: OwnedFd, run: impl FnOnce()) {
+    let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
+    // SAFETY: without a stack and shared memory this is a fork, of a process of one thread.
+    match unsafe { libc::syscall(libc::SYS_clone, flags, 0_u64, 0_u64, 0_u64, 0_u64) } {
+        0 => {
+            drop(write);
+            run();
+        }
+        number => {
+            let number = match i32::try_from(number) {
+                Ok(number) if number > 0 => number,
+                _ => -io::Error::last_os_error()
+                    .raw_os_error()
+                    .unwrap_or(libc::EAGAIN),
+            };
+            // Without a reader there is nobody to tell.
+            let _ = File::from(write).write_all(&number.to_ne_bytes());
+        }
+    }
+}
+
+/// Ends this process without anything that the caller's code would do at its own end.
+fn exit() -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(0) }
+}
+
+/// Waits for a child's end. `None` if somebody else has, or nobody ever needs to.
+pub(super) fn wait(child: Pid) -> io::Result<Option<WaitStatus>> {
+    loop {
+        match waitpid(Some(child), WaitOptions::empty()) {
+            Ok(status) => return Ok(status.map(|(_, status)| status)),
+            Err(Errno::INTR) => {}
+            // SIGCHLD is ignored here.
+            Err(Errno::CHILD) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Closes all descriptors but the standard streams and those to `keep`.
+pub(super) fn close_others(mut keep: Vec<RawFd>) -> io::Result<()> {
+    keep.sort_unstable();
+    let mut first = 3;
+    for fd in keep {
+        if fd > first {
+            close_range(first, fd - 1)?;
+        }
+        first = first.max(fd + 1);
+    }
+    close_range(first, RawFd::MAX)
+}
+
+fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
+    // SAFETY: nothing of this process uses them: they are the caller's.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -1,0 +1,100 @@
+//! A machine in a process of its own, so that a guest that takes it over has taken nothing else.
+
+mod channel;
+mod child;
+mod fork;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::process::{Pid, Signal, WaitStatus, kill_process};
+
+use self::channel::{Channel, Report};
+use crate::backend::{Machine, StartError, VmExit};
+use crate::config::VmConfig;
+
+/// The owner's side of a machine's process. Dropped, it kills the process and waits for its end.
+#[derive(Debug)]
+pub(super) struct VmmProcess {
+    pid: Pid,
+    channel: Channel,
+    /// The process has ended and was waited for.
+    ended: bool,
+    exit: Option<VmExit>,
+}
+
+impl VmmProcess {
+    /// Starts a process with the machine of `config`.
+    pub(super) fn start(config: VmConfig) -> Result<Self, StartError> {
+        let failed = |source| StartError::Host {
+            what: "Cannot make a process for the machine".into(),
+            source,
+        };
+        let (channel, theirs) = Channel::pair().map_err(failed)?;
+        let pid = fork::spawn(move || child::run(config, &theirs)).map_err(failed)?;
+        // From here on, dropping it ends what has been started.
+        let mut process = Self {
+            pid,
+            channel,
+            ended: false,
+            exit: None,
+        };
+        match process.channel.receive() {
+            Ok(Some(Report::Started)) => Ok(process),
+            Ok(Some(Report::Failed(failure))) => Err(failure.into()),
+            other => Err(failed(io::Error::other(process.explain(&other)))),
+        }
+    }
+
+    /// Ends the process and says what became of it, or what it said instead of what it should.
+    fn explain(&mut self, said: &io::Result<Option<Report>>) -> String {
+        let status = self.end();
+        match (said, status) {
+            (Ok(Some(report)), _) => format!("the machine's process said {report:?}"),
+            (Err(error), _) => format!("the machine's process cannot be understood: {error}"),
+            (Ok(None), Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => format!("the machine's process ended with code {code}"),
+                (_, Some(signal)) => format!("the machine's process was killed by signal {signal}"),
+                (None, None) => "the machine's process ended".into(),
+            },
+            (Ok(None), None) => "the machine's process ended".into(),
+        }
+    }
+
+    /// Ends the process, if it has not ended, and returns how it did.
+    fn end(&mut self) -> Option<WaitStatus> {
+        if std::mem::replace(&mut self.ended, true) {
+            return None;
+        }
+        // Its number is its own until it has been waited for.
+        let _ = kill_process(self.pid, Signal::KILL);
+        fork::wait(self.pid).ok().flatten()
+    }
+}
+
+impl Machine for VmmProcess {
+    fn stopped(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+
+    fn exit(&mut self) -> Option<VmExit> {
+        if self.exit.is_none() && !self.ended {
+            self.exit = match self.channel.try_receive() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                Ok(Some(Report::Stopped(exit))) => Some(exit),
+                other => Some(VmExit::Broken(self.explain(&other))),
+            };
+        }
+        self.exit.clone()
+    }
+
+    fn stop(&mut self) {
+        self.end();
+    }
+}
+
+impl Drop for VmmProcess {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
