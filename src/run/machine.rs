@@ -89,6 +89,7 @@ pub fn describe(
             })
             .collect(),
         serial,
+        sandbox: !options.no_sandbox,
     })
 }
 

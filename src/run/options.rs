@@ -118,6 +118,11 @@ pub struct RunOptions {
     #[arg(long)]
     pub debug: bool,
 
+    /// Do not confine what runs the machine, to debug terrarium itself: a guest that breaks out is then
+    /// you
+    #[arg(long)]
+    pub no_sandbox: bool,
+
     /// Write the stages of the run and their times to a file, as Chrome trace JSON
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,

@@ -43,6 +43,9 @@ pub struct VmConfig {
     pub ports: Vec<Port>,
     /// Gets every byte that the guest writes to its serial port; no serial port without it.
     pub serial: Option<OwnedFd>,
+    /// Confine what runs the machine to what it needs. `false` is for debugging only: whoever breaks
+    /// out of the guest then is the user who started it.
+    pub sandbox: bool,
 }
 
 /// A part of the initramfs.

@@ -7,6 +7,7 @@ mod arch;
 pub mod backend;
 mod boot;
 pub mod config;
+mod confinement;
 mod devices;
 mod initramfs;
 mod memory;

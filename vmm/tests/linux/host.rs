@@ -102,6 +102,7 @@ impl Host {
                 port("test.data", data_port),
             ],
             serial: Some(OwnedFd::from(serial)),
+            sandbox: true,
         });
         thread::spawn(move || {
             for line in BufReader::new(console).lines().map_while(Result::ok) {

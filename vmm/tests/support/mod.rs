@@ -24,6 +24,7 @@ pub(crate) fn config(kernel: PathBuf) -> VmConfig {
         disks: Vec::new(),
         ports: Vec::new(),
         serial: None,
+        sandbox: true,
     }
 }
 

@@ -108,7 +108,7 @@ fn build(mut config: VmConfig) -> Result<Built, StartError> {
     let parts = Parts {
         bus,
         platform: Mutex::new(PlatformDevices::new(serial)),
-        sandbox: Sandbox::new().map_err(&set_up)?,
+        sandbox: Sandbox::new(config.sandbox).map_err(&set_up)?,
         _vm: vm,
         _memory: memory,
     };

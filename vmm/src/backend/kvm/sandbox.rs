@@ -2,7 +2,7 @@
 //!
 //! Each kind of thread has a seccomp filter of its own. Everything else fails with `EPERM`, which
 //! leaves a thread that runs into it able to say so; a guest that took the thread over gains nothing
-//! by that. The threads share this process's memory with others that are not confined so.
+//! by that. The threads share their memory, so together they can do what any of them can.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -40,6 +40,9 @@ const COMMON: [libc::c_long; 19] = [
     libc::SYS_writev,
 ];
 
+/// For the thread that reports to the machine's owner.
+const ATTENDANT: [libc::c_long; 2] = [libc::SYS_exit_group, libc::SYS_sendto];
+
 /// For the devices' thread: the host's side of disks, ports and entropy.
 const DEVICES: [libc::c_long; 5] = [
     libc::SYS_epoll_pwait,
@@ -51,17 +54,20 @@ const DEVICES: [libc::c_long; 5] = [
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// The filters of a machine's threads.
+/// The filters of a machine's threads; none where it is to run without, for debugging.
 #[derive(Debug)]
-pub(super) struct Sandbox {
+pub(super) struct Sandbox(Option<Filters>);
+
+#[derive(Debug)]
+struct Filters {
     devices: BpfProgram,
     vcpu: BpfProgram,
 }
 
 impl Sandbox {
-    /// Prepares the filters.
-    pub(super) fn new() -> io::Result<Self> {
-        let build = || -> Result<Self, seccompiler::BackendError> {
+    /// Prepares the filters, if the threads are to be confined.
+    pub(super) fn new(confined: bool) -> io::Result<Self> {
+        let build = || -> Result<Filters, seccompiler::BackendError> {
             let mut devices = common()?;
             devices.extend(DEVICES.map(|number| (number, Vec::new())));
             let mut vcpu = common()?;
@@ -75,23 +81,38 @@ impl Sandbox {
                 )?])?);
             }
             vcpu.insert(libc::SYS_ioctl, requests);
-            Ok(Self {
+            Ok(Filters {
                 devices: compile(devices)?,
                 vcpu: compile(vcpu)?,
             })
         };
-        build().map_err(io::Error::other)
+        let filters = confined.then(build).transpose();
+        filters.map(Self).map_err(io::Error::other)
     }
 
     /// Confines the calling thread to the devices' work.
     pub(super) fn enter_devices(&self) -> io::Result<()> {
-        enter(&self.devices)
+        self.0
+            .as_ref()
+            .map_or(Ok(()), |filters| enter(&filters.devices))
     }
 
     /// Confines the calling thread to running a vCPU.
     pub(super) fn enter_vcpu(&self) -> io::Result<()> {
-        enter(&self.vcpu)
+        self.0
+            .as_ref()
+            .map_or(Ok(()), |filters| enter(&filters.vcpu))
     }
+}
+
+/// Confines the calling thread to waiting for the machine's end and reporting it.
+pub(super) fn enter_attendant() -> io::Result<()> {
+    let build = || -> Result<BpfProgram, seccompiler::BackendError> {
+        let mut rules = common()?;
+        rules.extend(ATTENDANT.map(|number| (number, Vec::new())));
+        compile(rules)
+    };
+    enter(&build().map_err(io::Error::other)?)
 }
 
 fn enter(filter: &BpfProgram) -> io::Result<()> {
@@ -181,9 +202,11 @@ mod tests {
 
     #[test]
     fn confined_threads_can_work_and_nothing_else() {
-        let sandbox = Sandbox::new().unwrap();
-        let enter: [fn(&Sandbox) -> io::Result<()>; 2] =
-            [Sandbox::enter_devices, Sandbox::enter_vcpu];
+        let sandbox = Sandbox::new(true).unwrap();
+        let enter: [fn(&Sandbox) -> io::Result<()>; 3] =
+            [Sandbox::enter_devices, Sandbox::enter_vcpu, |_| {
+                enter_attendant()
+            }];
         for enter in enter {
             thread::scope(|scope| {
                 let confined = scope.spawn(|| {

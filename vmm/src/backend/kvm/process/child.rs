@@ -13,15 +13,19 @@ use rustix::thread::set_name;
 use super::channel::{Channel, Report};
 use super::fork;
 use crate::backend::kvm::machine::KvmMachine;
-use crate::backend::kvm::{self, lifecycle};
+use crate::backend::kvm::{self, lifecycle, sandbox};
 use crate::backend::{Machine, StartError};
 use crate::config::VmConfig;
+use crate::confinement::{self, Namespaces};
 use crate::signals;
+
+/// Descriptors that the machine's threads may open before they are confined themselves.
+const SPARE_DESCRIPTORS: u64 = 64;
 
 /// Makes the machine of `config`, runs it, and reports. Returns when it has stopped, or its owner is
 /// gone.
-pub(super) fn run(config: VmConfig, channel: &Channel) {
-    match start(config, channel) {
+pub(super) fn run(config: VmConfig, namespaces: Namespaces, channel: &Channel) {
+    match start(config, namespaces, channel) {
         Ok(mut machine) => {
             if channel.send(Report::Started).is_ok() {
                 attend(&mut machine, channel);
@@ -34,13 +38,41 @@ pub(super) fn run(config: VmConfig, channel: &Channel) {
     }
 }
 
-fn start(config: VmConfig, channel: &Channel) -> Result<KvmMachine, StartError> {
-    leave(&config, channel).map_err(|source| StartError::Host {
-        what: "Cannot set up the machine's process".into(),
-        source,
-    })?;
+fn start(
+    config: VmConfig,
+    namespaces: Namespaces,
+    channel: &Channel,
+) -> Result<KvmMachine, StartError> {
+    let sandbox = config.sandbox;
+    leave(&config, channel).map_err(kvm::failed("Cannot set up the machine's process"))?;
     lifecycle::remember_panics();
-    kvm::build(config)?.start()
+    let machine = kvm::build(config)?;
+    // All files are open, and no instruction of the guest has run.
+    if sandbox {
+        confine(namespaces).map_err(kvm::failed("Cannot confine the machine's process"))?;
+    }
+    // Last, since a change of identity undoes it. Had the owner ended before, the channel is closed.
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| kvm::failed("Cannot set up the machine's process")(error.into()))?;
+    let machine = machine.start()?;
+    if sandbox {
+        sandbox::enter_attendant().map_err(kvm::failed("Cannot confine the machine's process"))?;
+    }
+    Ok(machine)
+}
+
+/// Gives up what the process had from its owner and does not need any more. Its threads' filters come
+/// on top of that.
+pub(super) fn confine(namespaces: Namespaces) -> io::Result<()> {
+    match namespaces {
+        Namespaces::Own => confinement::empty_root()?,
+        Namespaces::Shared => confinement::deny_paths().map_err(io::Error::other)?,
+    }
+    confinement::give_up_privileges()?;
+    confinement::forbid_dumps()?;
+    // The lowest free number is about how many there are.
+    let used = io::stdin().as_fd().try_clone_to_owned()?.as_raw_fd();
+    confinement::limit_descriptors(u64::try_from(used).unwrap_or(0) + SPARE_DESCRIPTORS)
 }
 
 /// Parts from the owner: its descriptors, its terminal, its signals.
@@ -56,8 +88,6 @@ fn leave(config: &VmConfig, channel: &Channel) -> io::Result<()> {
     dup2_stderr(&null)?;
     setsid()?;
     set_name(c"terrarium-vmm")?;
-    // Should the owner have ended before this, the channel is closed.
-    set_parent_process_death_signal(Some(Signal::KILL))?;
     Ok(())
 }
 

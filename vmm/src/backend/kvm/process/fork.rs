@@ -14,12 +14,13 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 
-/// Runs `run` in a process of its own, which ends with it. The process has all of the caller's
-/// descriptors, but no other thread of it.
+/// Runs `run` in a process of its own, which ends with it, and in the namespaces that `enter` enters;
+/// it gets what that returns. The process has all of the caller's descriptors, but no other thread of
+/// it.
 ///
 /// # Errors
 /// If the host allows no more processes.
-pub(super) fn spawn(run: impl FnOnce()) -> io::Result<Pid> {
+pub(super) fn spawn<T>(enter: impl FnOnce() -> T, run: impl FnOnce(T)) -> io::Result<Pid> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     // SAFETY: the child calls nothing of the caller's. It allocates memory, which the C library's
     // fork allows to the child of a process with threads as well.
@@ -27,7 +28,7 @@ pub(super) fn spawn(run: impl FnOnce()) -> io::Result<Pid> {
         -1 => Err(io::Error::last_os_error()),
         0 => {
             drop(read);
-            let _ = catch_unwind(AssertUnwindSafe(|| spawn_sibling(write, run)));
+            let _ = catch_unwind(AssertUnwindSafe(|| spawn_sibling(write, enter, run)));
             exit();
         }
         first => {
@@ -46,13 +47,14 @@ pub(super) fn spawn(run: impl FnOnce()) -> io::Result<Pid> {
 }
 
 /// In the first child: makes the second, and tells its number, or the error's as a negative one.
-fn spawn_sibling(write: OwnedFd, run: impl FnOnce()) {
+fn spawn_sibling<T>(write: OwnedFd, enter: impl FnOnce() -> T, run: impl FnOnce(T)) {
+    let entered = enter();
     let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
     // SAFETY: without a stack and shared memory this is a fork, of a process of one thread.
     match unsafe { libc::syscall(libc::SYS_clone, flags, 0_u64, 0_u64, 0_u64, 0_u64) } {
         0 => {
             drop(write);
-            run();
+            run(entered);
         }
         number => {
             let number = match i32::try_from(number) {

@@ -3,6 +3,8 @@
 mod channel;
 mod child;
 mod fork;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,6 +14,7 @@ use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 use self::channel::{Channel, Report};
 use crate::backend::{Machine, StartError, VmExit};
 use crate::config::VmConfig;
+use crate::confinement::{Namespaces, enter_namespaces};
 
 /// The owner's side of a machine's process. Dropped, it kills the process and waits for its end.
 #[derive(Debug)]
@@ -31,7 +34,15 @@ impl VmmProcess {
             source,
         };
         let (channel, theirs) = Channel::pair().map_err(failed)?;
-        let pid = fork::spawn(move || child::run(config, &theirs)).map_err(failed)?;
+        let enter = if config.sandbox {
+            enter_namespaces
+        } else {
+            || Namespaces::Shared
+        };
+        let pid = fork::spawn(enter, move |namespaces| {
+            child::run(config, namespaces, &theirs);
+        })
+        .map_err(failed)?;
         // From here on, dropping it ends what has been started.
         let mut process = Self {
             pid,

@@ -1,0 +1,180 @@
+//! What a machine's process can still do once it is confined, before its threads have their filters of
+//! system calls as well: each wall has to hold alone.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::process::Command;
+
+use rustix::fs::{Gid, Uid};
+use rustix::process::{
+    DumpableBehavior, Pid, Resource, dumpable_behavior, getegid, geteuid, getpid, getrlimit,
+    test_kill_process,
+};
+use rustix::thread::{
+    capabilities, no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
+
+use super::child::confine;
+use super::fork;
+use crate::confinement::{Namespaces, enter_namespaces};
+
+/// What the confined process tries to reach.
+struct Host {
+    tcp: TcpListener,
+    abstract_name: SocketAddr,
+    _abstract: UnixListener,
+    socket_path: std::path::PathBuf,
+    _socket: UnixListener,
+    _folder: tempfile::TempDir,
+    process: Pid,
+}
+
+impl Host {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket_path = folder.path().join("socket");
+        let name = format!("terrarium-test-{}", folder.path().display());
+        let abstract_name = SocketAddr::from_abstract_name(name).unwrap();
+        Self {
+            tcp: TcpListener::bind("127.0.0.1:0").unwrap(),
+            _abstract: UnixListener::bind_addr(&abstract_name).unwrap(),
+            abstract_name,
+            _socket: UnixListener::bind(&socket_path).unwrap(),
+            socket_path,
+            _folder: folder,
+            process: getpid(),
+        }
+    }
+
+    /// What the calling process can reach of it.
+    fn within_reach(&self) -> Vec<&'static str> {
+        let files = [
+            "/etc/passwd",
+            "/proc/self/status",
+            "/proc/1/environ",
+            "/dev/null",
+        ];
+        let attempts = [
+            ("a file", files.iter().any(|path| File::open(path).is_ok())),
+            (
+                "a new file",
+                File::create("/new").is_ok() || File::create("/tmp/new").is_ok(),
+            ),
+            ("a program", Command::new("/bin/true").status().is_ok()),
+            (
+                "a TCP port",
+                TcpStream::connect(self.tcp.local_addr().unwrap()).is_ok(),
+            ),
+            (
+                "an abstract socket",
+                UnixStream::connect_addr(&self.abstract_name).is_ok(),
+            ),
+            (
+                "a named socket",
+                UnixStream::connect(&self.socket_path).is_ok(),
+            ),
+            ("another process", test_kill_process(self.process).is_ok()),
+            (
+                "root's identity",
+                set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).is_ok(),
+            ),
+            ("a privilege", {
+                let sets = capabilities(None).unwrap();
+                !(sets.effective | sets.permitted | sets.inheritable).is_empty()
+            }),
+            ("new privileges", !no_new_privs().unwrap()),
+            (
+                "a core dump",
+                dumpable_behavior().unwrap() != DumpableBehavior::NotDumpable
+                    || getrlimit(Resource::Core).maximum != Some(0),
+            ),
+            ("a thousand descriptors", {
+                let many: Result<Vec<_>, _> = (0..1000).map(|_| self.tcp.try_clone()).collect();
+                many.is_ok()
+            }),
+        ];
+        attempts
+            .into_iter()
+            .filter(|(_, possible)| *possible)
+            .map(|(what, _)| what)
+            .collect()
+    }
+}
+
+/// Makes the calling thread an ordinary user's.
+fn be_ordinary() {
+    let (user, group) = (Uid::from_raw(65533), Gid::from_raw(65533));
+    set_thread_groups(&[]).unwrap();
+    set_thread_res_gid(group, group, group).unwrap();
+    set_thread_res_uid(user, user, user).unwrap();
+}
+
+/// What a process in these namespaces says that it can reach, confined and not.
+fn within_reach(enter: impl FnOnce() -> Namespaces, confined: bool) -> String {
+    let host = Host::new();
+    let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+    let pid = fork::spawn(enter, |namespaces| {
+        let keep = [theirs.as_raw_fd(), host.tcp.as_raw_fd()];
+        fork::close_others(keep.to_vec()).unwrap();
+        if confined {
+            confine(namespaces).unwrap();
+            let root = fs::read_dir("/").map_or(0, Iterator::count);
+            let (user, group) = (geteuid().as_raw(), getegid().as_raw());
+            write!(theirs, "{namespaces:?}, {root} in /, {user}:{group}: ").unwrap();
+        }
+        write!(theirs, "{}", host.within_reach().join(", ")).unwrap();
+    });
+    drop(theirs);
+    let mut said = String::new();
+    ours.read_to_string(&mut said).unwrap();
+    fork::wait(pid.unwrap()).unwrap();
+    said
+}
+
+#[test]
+fn a_confined_process_reaches_nothing_of_the_host() {
+    let nothing = "Own, 0 in /, 65534:65534: ";
+    assert_eq!(within_reach(enter_namespaces, true), nothing);
+    if geteuid().is_root() {
+        let enter = || {
+            be_ordinary();
+            enter_namespaces()
+        };
+        assert_eq!(within_reach(enter, true), nothing);
+    }
+}
+
+#[test]
+fn without_namespaces_paths_are_denied() {
+    let said = within_reach(|| Namespaces::Shared, true);
+    let (user, group, left) = if geteuid().is_root() {
+        (65534, 65534, "")
+    } else {
+        // Landlock knows no named sockets; whose they are decides, and the filters of system calls.
+        (geteuid().as_raw(), getegid().as_raw(), "a named socket")
+    };
+    assert_eq!(said, format!("Shared, 0 in /, {user}:{group}: {left}"));
+}
+
+#[test]
+fn without_confinement_all_of_that_is_within_reach() {
+    let said = within_reach(|| Namespaces::Shared, false);
+    for what in [
+        "a file",
+        "a new file",
+        "a program",
+        "a TCP port",
+        "an abstract socket",
+        "a named socket",
+        "another process",
+        "new privileges",
+        "a core dump",
+        "a thousand descriptors",
+    ] {
+        assert!(said.contains(what), "no {what} in {said}");
+    }
+}
