@@ -1,8 +1,10 @@
 //! Signals of this process, as something that `poll(2)` can wait for.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::ptr;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use signal_hook::iterator::backend::SignalDelivery;
@@ -37,8 +39,12 @@ impl Signals {
     pub fn catch() -> io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
+        // Under nohup, the terminal's end is not the program's.
+        let caught = CAUGHT
+            .into_iter()
+            .filter(|&signal| signal != SIGHUP || !is_ignored(signal));
         Ok(Self {
-            delivery: SignalDelivery::with_pipe(read, write, SignalOnly, CAUGHT)?,
+            delivery: SignalDelivery::with_pipe(read, write, SignalOnly, caught)?,
         })
     }
 
@@ -60,4 +66,13 @@ impl Signals {
             })
             .collect()
     }
+}
+
+/// Whether this process was told to ignore a signal.
+fn is_ignored(signal: i32) -> bool {
+    let mut action = MaybeUninit::uninit();
+    // SAFETY: without a new action this only asks for the present one, which it fills in.
+    let result = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: it is filled in, unless the signal does not exist.
+    result == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }

@@ -59,6 +59,12 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
     trace.stage("backend");
     let backend = backend::select(options.backend, arch, options.quiet)?;
 
+    if options.no_sandbox {
+        eprintln!(
+            "terrarium: --no-sandbox: whatever breaks out of this guest can do all that you can"
+        );
+    }
+
     trace.stage("machine start");
     let (ports, machine_ports) = session::ports().context("Cannot make the guest's ports")?;
     let config = machine::describe(&options, &kernel, disk.path(), &spec, machine_ports)?;

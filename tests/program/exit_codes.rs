@@ -1,24 +1,12 @@
 //! Exit codes, signals and time limits.
 
+use std::io::Write;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{PYTHON2, assert_output, output, piped, python2, run, shell};
-
-/// Starts a command and waits for the line that it prints first.
-fn started(command: &mut Command) -> Child {
-    use std::io::Read;
-    let mut child = piped(command);
-    let mut line = [0; 6];
-    let stdout = child.stdout.as_mut().unwrap();
-    stdout
-        .read_exact(&mut line)
-        .expect("the command should say that it runs");
-    assert_eq!(&line, b"ready\n");
-    child
-}
+use crate::support::{PYTHON2, assert_output, home, output, piped, python2, run, shell, started};
 
 fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
@@ -55,6 +43,28 @@ fn a_signal_to_us_reaches_the_command() {
     signal(&child, Signal::HUP);
     let output = child.wait_with_output().unwrap();
     assert_output(&output, 9, "caught\n");
+}
+
+#[test]
+fn under_nohup_a_hangup_is_nothing() {
+    let inner = shell([], "echo ready; read line; echo $line");
+    let mut command = Command::new("nohup");
+    command
+        .arg(inner.get_program())
+        .arg("run")
+        .arg("--interactive");
+    command.args(inner.get_args().skip(1));
+    command.env("TERRARIUM_HOME", home());
+    let mut child = started(&mut command);
+    signal(&child, Signal::HUP);
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"still here\n")
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_output(&output, 0, "still here\n");
 }
 
 #[test]

@@ -20,4 +20,5 @@ mod registry;
 mod streams;
 mod support;
 mod terminal;
+mod wall;
 mod writes;

@@ -8,7 +8,7 @@ pub mod registry;
 
 use std::env;
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -86,6 +86,18 @@ pub fn piped(command: &mut Command) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap()
+}
+
+/// Starts a command and waits for the line that it prints first, which is to be `ready`.
+pub fn started(command: &mut Command) -> Child {
+    let mut child = piped(command);
+    let mut line = [0; 6];
+    let stdout = child.stdout.as_mut().unwrap();
+    stdout
+        .read_exact(&mut line)
+        .expect("the command should say that it runs");
+    assert_eq!(&line, b"ready\n");
+    child
 }
 
 /// Asserts the exit code and the whole of standard output; shows standard error if either differs.

@@ -3,6 +3,7 @@
 //! Two exist at run time, so they are behind a trait: `kvm`, and `qemu` for hosts without a usable KVM.
 //! Both run each machine in a child process.
 
+mod fork;
 pub mod kvm;
 pub mod qemu;
 

@@ -7,8 +7,8 @@ use rustix::process::{
     DumpableBehavior, Resource, Rlimit, geteuid, set_dumpable_behavior, setrlimit,
 };
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs, set_thread_groups,
-    set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs,
+    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
 /// The user and group that own nothing.
@@ -24,13 +24,24 @@ pub(crate) fn give_up_privileges() -> io::Result<()> {
         set_thread_res_gid(group, group, group)?;
         set_thread_res_uid(user, user, user)?;
     }
-    let none = CapabilitySet::empty();
+    keep(CapabilitySet::empty())
+}
+
+/// Takes all capabilities but those about files' permissions from the calling thread and those that it
+/// starts, for programs that have to open files by their paths.
+pub(crate) fn keep_file_access() -> io::Result<()> {
+    set_no_new_privs(true)?;
+    let sets = capabilities(None)?;
+    keep(sets.permitted & CapabilitySet::DAC_OVERRIDE)
+}
+
+fn keep(wanted: CapabilitySet) -> io::Result<()> {
     set_capabilities(
         None,
         CapabilitySets {
-            effective: none,
-            permitted: none,
-            inheritable: none,
+            effective: wanted,
+            permitted: wanted,
+            inheritable: CapabilitySet::empty(),
         },
     )?;
     Ok(())
@@ -40,6 +51,11 @@ pub(crate) fn give_up_privileges() -> io::Result<()> {
 /// memory.
 pub(crate) fn forbid_dumps() -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    forbid_core_files()
+}
+
+/// Keeps core dumps of the process, and of programs that it executes, from being written to files.
+pub(crate) fn forbid_core_files() -> io::Result<()> {
     limit(Resource::Core, 0)
 }
 

@@ -9,6 +9,8 @@ mod identity;
 mod namespaces;
 mod paths;
 
-pub(crate) use identity::{forbid_dumps, give_up_privileges, limit_descriptors};
+pub(crate) use identity::{
+    forbid_core_files, forbid_dumps, give_up_privileges, keep_file_access, limit_descriptors,
+};
 pub(crate) use namespaces::{Namespaces, empty_root, enter as enter_namespaces};
-pub(crate) use paths::deny_paths;
+pub(crate) use paths::{Paths, allow_only};

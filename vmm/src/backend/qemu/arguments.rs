@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -17,6 +17,12 @@ pub(super) struct Invocation {
     pub(super) arguments: Vec<String>,
     /// Descriptors that QEMU inherits under their present numbers.
     pub(super) inherited: Vec<OwnedFd>,
+    /// Those of them that QEMU opens anew, for writing.
+    pub(super) reopened: Vec<RawFd>,
+    /// Files that QEMU reads.
+    pub(super) readable: Vec<PathBuf>,
+    /// Confine QEMU to what it needs.
+    pub(super) sandbox: bool,
 }
 
 impl Invocation {
@@ -46,7 +52,10 @@ pub(super) fn describe(
     // Nothing that a user or a distribution configured: the machine is what stands here.
     invocation.add(["-nodefaults", "-no-user-config", "-no-reboot"]);
     invocation.add(["-display", "none", "-monitor", "none"]);
-    invocation.add(["-sandbox", SANDBOX]);
+    invocation.sandbox = config.sandbox;
+    if config.sandbox {
+        invocation.add(["-sandbox", SANDBOX]);
+    }
     invocation.add(["-machine", &guest.machine, "-cpu", guest.cpu]);
     invocation.add(["-accel", accelerator.name()]);
     // Some machines have registers of the time before virtio 1.0 unless told otherwise.
@@ -55,6 +64,7 @@ pub(super) fn describe(
     invocation.add(["-m", &format!("{}K", config.memory / 1024)]);
 
     invocation.add(["-kernel", utf8(&config.kernel)?]);
+    invocation.readable.push(config.kernel.clone());
     let initramfs = join(config.initramfs).map_err(|source| StartError::Host {
         what: "Failed to put the initramfs together".to_owned(),
         source,
@@ -95,6 +105,7 @@ pub(super) fn describe(
             // Opened anew, so that QEMU sets no flags on a description that others share; `append`
             // keeps it from truncating a file.
             let path = format!("/proc/self/fd/{fd}");
+            invocation.reopened.push(fd);
             invocation.add(["-chardev", &format!("file,id=serial,path={path},append=on")]);
             invocation.add(["-serial", "chardev:serial"]);
         }
@@ -122,6 +133,7 @@ fn describe_disk(
     disk: &Disk,
 ) -> Result<(), StartError> {
     let path = escape(utf8(&disk.path)?);
+    invocation.readable.push(disk.path.clone());
     // The image is shared by all runs and written by none, so QEMU need not lock it. `snapshot`
     // sends writes to an unlinked temporary file.
     let writes = match disk.writes {

@@ -5,6 +5,7 @@
 //! system, and the child dies with this process.
 
 mod arguments;
+mod confine;
 mod guest;
 mod install;
 mod process;

@@ -2,17 +2,25 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Command;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_death_signal};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitStatus, kill_process, pidfd_open, set_parent_process_death_signal,
+    setsid,
+};
+use rustix::stdio::dup2_stderr;
 
 use super::arguments::Invocation;
-use crate::backend::{Machine, StartError, VmExit};
+use super::confine::confine;
+use crate::backend::{Machine, StartError, VmExit, fork};
+use crate::confinement::{Namespaces, enter_namespaces};
 
 /// Bytes kept of what QEMU said on its standard error.
 const MAX_MESSAGE: u64 = 4096;
@@ -20,11 +28,13 @@ const MAX_MESSAGE: u64 = 4096;
 /// A QEMU process. Dropped, it is killed and waited for.
 #[derive(Debug)]
 pub(super) struct QemuMachine {
-    child: Child,
+    pid: Pid,
     pidfd: OwnedFd,
     /// What QEMU says on standard error, in an anonymous file: it may say more than a pipe holds.
     messages: File,
-    ended: Option<ExitStatus>,
+    ended: Option<WaitStatus>,
+    /// Waited for, or by somebody else.
+    gone: bool,
 }
 
 impl QemuMachine {
@@ -34,54 +44,42 @@ impl QemuMachine {
             source,
         };
         let messages = message_file().map_err(failed)?;
-        let mut command = Command::new(binary);
-        command
-            .args(&invocation.arguments)
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(messages.try_clone().map_err(failed)?)
-            // Not in the terminal's foreground group: keys are for the guest, signals for us.
-            .process_group(0);
-        let numbers: Vec<RawFd> = invocation
-            .inherited
-            .iter()
-            .map(AsRawFd::as_raw_fd)
-            .collect();
-        let parent = rustix::process::getpid();
-        // SAFETY: the closure runs between fork and exec; it makes system calls only, and touches
-        // no memory but what was allocated before the fork.
-        unsafe { command.pre_exec(move || prepare(&numbers, parent)) };
-        let mut child = command.spawn().map_err(failed)?;
-        let pidfd = Pid::from_child(&child);
-        let pidfd = match pidfd_open(pidfd, PidfdFlags::empty()) {
-            Ok(pidfd) => pidfd,
-            Err(e) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(failed(e.into()));
+        let pid = launch(binary, &invocation, &messages).map_err(failed)?;
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Ok(Self {
+                pid,
+                pidfd,
+                messages,
+                ended: None,
+                gone: false,
+            }),
+            Err(error) => {
+                let _ = kill_process(pid, Signal::KILL);
+                let _ = fork::wait(pid);
+                Err(failed(error.into()))
             }
-        };
-        Ok(Self {
-            child,
-            pidfd,
-            messages,
-            ended: None,
-        })
+        }
     }
 
-    fn explain(&mut self, status: ExitStatus) -> VmExit {
-        if status.success() {
+    /// Waits for its end, which must be near.
+    fn reap(&mut self) {
+        if !std::mem::replace(&mut self.gone, true) {
+            self.ended = fork::wait(self.pid).ok().flatten();
+        }
+    }
+
+    fn explain(&self, status: WaitStatus) -> VmExit {
+        if status.exit_status() == Some(0) {
             return VmExit::Guest;
         }
         let mut said = Vec::new();
-        let read = self
-            .messages
+        let mut messages = &self.messages;
+        let read = messages
             .rewind()
-            .and_then(|()| (&self.messages).take(MAX_MESSAGE).read_to_end(&mut said));
+            .and_then(|()| messages.take(MAX_MESSAGE).read_to_end(&mut said));
         let said = said.split(|&byte| byte == 0).next().unwrap_or_default();
         let said = String::from_utf8_lossy(said);
-        let how = match (status.code(), status.signal()) {
+        let how = match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => format!("QEMU ended with code {code}"),
             (None, Some(signal)) => format!("QEMU was killed by signal {signal}"),
             (None, None) => "QEMU ended".to_owned(),
@@ -91,6 +89,70 @@ impl QemuMachine {
             _ => how,
         })
     }
+}
+
+/// Starts QEMU in a process of its own, with what it inherits, confined if it is to be.
+fn launch(binary: &Path, invocation: &Invocation, messages: &File) -> io::Result<Pid> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    let mut command = Command::new(binary);
+    command.args(&invocation.arguments).env_clear();
+    let enter = if invocation.sandbox {
+        enter_namespaces
+    } else {
+        || Namespaces::Shared
+    };
+    let pid = fork::spawn(enter, |_| {
+        let error = match prepare(binary, invocation, messages, &write) {
+            Ok(()) => command.exec(),
+            Err(error) => error,
+        };
+        let number = error.raw_os_error().unwrap_or(libc::EIO);
+        // Without a reader there is nobody to tell.
+        let _ = rustix::io::write(&write, &number.to_ne_bytes());
+    })?;
+    drop(write);
+    let mut number = [0; 4];
+    // The other end closes when the program is executed.
+    match File::from(read).read_exact(&mut number) {
+        Err(_) => Ok(pid),
+        Ok(()) => {
+            fork::wait(pid)?;
+            Err(io::Error::from_raw_os_error(i32::from_ne_bytes(number)))
+        }
+    }
+}
+
+/// In the child: keep exactly the descriptors that QEMU was promised, and nothing else that it does not
+/// need; die with the parent, who holds the other end of `parent`.
+fn prepare(
+    binary: &Path,
+    invocation: &Invocation,
+    messages: &File,
+    parent: &OwnedFd,
+) -> io::Result<()> {
+    fork::close_standard_streams()?;
+    dup2_stderr(messages)?;
+    let inherited = invocation.inherited.iter().map(AsRawFd::as_raw_fd);
+    fork::close_others(inherited.chain([parent.as_raw_fd()]).collect())?;
+    for descriptor in &invocation.inherited {
+        fcntl_setfd(descriptor, FdFlags::empty())?;
+    }
+    // Not in the terminal's foreground group: keys are for the guest, signals for us.
+    setsid()?;
+    if invocation.sandbox {
+        confine(binary, invocation)?;
+    }
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let mut fds = [PollFd::new(parent, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&now))?;
+    if fds[0].revents().contains(PollFlags::ERR) {
+        return Err(io::Error::other("the parent has ended"));
+    }
+    Ok(())
 }
 
 /// A file in memory that holds the first bytes of what QEMU says and cannot grow: a guest can make
@@ -103,37 +165,28 @@ fn message_file() -> io::Result<File> {
     Ok(file)
 }
 
-/// In the child: die with the parent, and keep exactly the descriptors that QEMU was promised.
-fn prepare(inherited: &[RawFd], parent: Pid) -> io::Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    if rustix::process::getppid() != Some(parent) {
-        return Err(io::Error::other("the parent has ended"));
-    }
-    for &number in inherited {
-        // SAFETY: the descriptor is open: `Invocation` owns it until after the fork.
-        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-        fcntl_setfd(descriptor, FdFlags::empty())?;
-    }
-    Ok(())
-}
-
 impl Machine for QemuMachine {
     fn stopped(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
 
     fn exit(&mut self) -> Option<VmExit> {
-        if self.ended.is_none() {
-            self.ended = self.child.try_wait().ok().flatten();
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        if !self.gone && poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0) {
+            self.reap();
         }
         self.ended.map(|status| self.explain(status))
     }
 
     fn stop(&mut self) {
-        if self.ended.is_none() {
-            // Both fail only if the child has ended already.
-            let _ = self.child.kill();
-            self.ended = self.child.wait().ok();
+        if !self.gone {
+            // Its number is its own until it has been waited for.
+            let _ = kill_process(self.pid, Signal::KILL);
+            self.reap();
         }
     }
 }

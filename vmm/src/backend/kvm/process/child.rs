@@ -1,22 +1,19 @@
 //! The machine's process.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, set_parent_process_death_signal, setsid};
-use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::thread::set_name;
 
 use super::channel::{Channel, Report};
-use super::fork;
 use crate::backend::kvm::machine::KvmMachine;
 use crate::backend::kvm::{self, lifecycle, sandbox};
-use crate::backend::{Machine, StartError};
+use crate::backend::{Machine, StartError, fork};
 use crate::config::VmConfig;
-use crate::confinement::{self, Namespaces};
+use crate::confinement::{self, Namespaces, Paths};
 use crate::signals;
 
 /// Descriptors that the machine's threads may open before they are confined themselves.
@@ -66,7 +63,7 @@ fn start(
 pub(super) fn confine(namespaces: Namespaces) -> io::Result<()> {
     match namespaces {
         Namespaces::Own => confinement::empty_root()?,
-        Namespaces::Shared => confinement::deny_paths().map_err(io::Error::other)?,
+        Namespaces::Shared => confinement::allow_only(Paths::default())?,
     }
     confinement::give_up_privileges()?;
     confinement::forbid_dumps()?;
@@ -82,10 +79,7 @@ fn leave(config: &VmConfig, channel: &Channel) -> io::Result<()> {
     let serial = config.serial.iter().map(|serial| serial.as_raw_fd());
     let own = [channel.as_raw_fd()];
     fork::close_others(ports.chain(serial).chain(own).collect())?;
-    let null = File::options().read(true).write(true).open("/dev/null")?;
-    dup2_stdin(&null)?;
-    dup2_stdout(&null)?;
-    dup2_stderr(&null)?;
+    fork::close_standard_streams()?;
     setsid()?;
     set_name(c"terrarium-vmm")?;
     Ok(())

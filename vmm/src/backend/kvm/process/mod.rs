@@ -2,7 +2,6 @@
 
 mod channel;
 mod child;
-mod fork;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 
 use self::channel::{Channel, Report};
-use crate::backend::{Machine, StartError, VmExit};
+use crate::backend::{Machine, StartError, VmExit, fork};
 use crate::config::VmConfig;
 use crate::confinement::{Namespaces, enter_namespaces};
 

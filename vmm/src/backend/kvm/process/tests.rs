@@ -19,7 +19,7 @@ use rustix::thread::{
 };
 
 use super::child::confine;
-use super::fork;
+use crate::backend::fork;
 use crate::confinement::{Namespaces, enter_namespaces};
 
 /// What the confined process tries to reach.

@@ -1,4 +1,4 @@
-//! Making the machine's process: a fork of this one.
+//! Making a machine's process: a fork of this one.
 //!
 //! Two forks, in fact. The first child enters new namespaces, which a process of several threads may
 //! not, and makes the second one beside itself: that is the first of its process namespace, and a
@@ -13,6 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 /// Runs `run` in a process of its own, which ends with it, and in the namespaces that `enter` enters;
 /// it gets what that returns. The process has all of the caller's descriptors, but no other thread of
@@ -20,7 +21,7 @@ use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 ///
 /// # Errors
 /// If the host allows no more processes.
-pub(super) fn spawn<T>(enter: impl FnOnce() -> T, run: impl FnOnce(T)) -> io::Result<Pid> {
+pub(crate) fn spawn<T>(enter: impl FnOnce() -> T, run: impl FnOnce(T)) -> io::Result<Pid> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     // SAFETY: the child calls nothing of the caller's. It allocates memory, which the C library's
     // fork allows to the child of a process with threads as well.
@@ -76,7 +77,7 @@ fn exit() -> ! {
 }
 
 /// Waits for a child's end. `None` if somebody else has, or nobody ever needs to.
-pub(super) fn wait(child: Pid) -> io::Result<Option<WaitStatus>> {
+pub(crate) fn wait(child: Pid) -> io::Result<Option<WaitStatus>> {
     loop {
         match waitpid(Some(child), WaitOptions::empty()) {
             Ok(status) => return Ok(status.map(|(_, status)| status)),
@@ -89,7 +90,7 @@ pub(super) fn wait(child: Pid) -> io::Result<Option<WaitStatus>> {
 }
 
 /// Closes all descriptors but the standard streams and those to `keep`.
-pub(super) fn close_others(mut keep: Vec<RawFd>) -> io::Result<()> {
+pub(crate) fn close_others(mut keep: Vec<RawFd>) -> io::Result<()> {
     keep.sort_unstable();
     let mut first = 3;
     for fd in keep {
@@ -99,6 +100,15 @@ pub(super) fn close_others(mut keep: Vec<RawFd>) -> io::Result<()> {
         first = first.max(fd + 1);
     }
     close_range(first, RawFd::MAX)
+}
+
+/// Puts nothing in the place of the standard streams.
+pub(crate) fn close_standard_streams() -> io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    dup2_stderr(&null)?;
+    Ok(())
 }
 
 fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {

@@ -1,0 +1,169 @@
+//! What stands between a machine's process and the host, seen from outside; and that nothing outlives
+//! a command that is killed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::{backend, home, output, shell, started};
+
+/// The processes that `parent` started and has not waited for.
+fn children(parent: u32) -> Vec<u32> {
+    let numbers = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let name = entry.ok()?.file_name();
+        name.to_str()?.parse::<u32>().ok()
+    });
+    numbers
+        .filter(|number| {
+            // The name before may contain anything, parentheses included.
+            fs::read_to_string(format!("/proc/{number}/stat")).is_ok_and(|stat| {
+                let after_name = stat.rsplit(')').next().unwrap_or_default();
+                after_name.split_whitespace().nth(1) == Some(&parent.to_string())
+            })
+        })
+        .collect()
+}
+
+/// The process that runs the guest of a command.
+fn machine_of(command: &Child) -> PathBuf {
+    let children = children(command.id());
+    assert_eq!(children.len(), 1, "{children:?}");
+    Path::new("/proc").join(children[0].to_string())
+}
+
+/// The value of a line of `/proc/PID/status`.
+fn status(process: &Path, name: &str) -> String {
+    let text = fs::read_to_string(process.join("status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap().trim_start_matches(':').trim().to_owned()
+}
+
+fn end(mut command: Child) {
+    command.kill().unwrap();
+    command.wait().unwrap();
+}
+
+#[test]
+fn the_machines_process_is_confined() {
+    if backend() != "kvm" {
+        return;
+    }
+    let command = started(&mut shell(["--cpus", "2"], "echo ready; exec sleep 600"));
+    let machine = machine_of(&command);
+    assert_eq!(status(&machine, "Name"), "terrarium-vmm");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(status(&machine, set), "0000000000000000", "{set}");
+    }
+    let uid = status(&machine, "Uid");
+    assert!(!uid.split('\t').any(|uid| uid == "0"), "{uid}");
+    for kind in ["mnt", "pid", "net", "ipc", "uts"] {
+        let of = |process: &Path| fs::read_link(process.join("ns").join(kind)).unwrap();
+        assert_ne!(of(&machine), of(Path::new("/proc/self")), "{kind}");
+    }
+    assert_eq!(fs::read_dir(machine.join("root")).unwrap().count(), 0);
+    let limits = fs::read_to_string(machine.join("limits")).unwrap();
+    let core = limits.lines().find(|l| l.starts_with("Max core file size"));
+    assert!(core.unwrap().contains(" 0 "), "{limits}");
+
+    let tasks = fs::read_dir(machine.join("task")).unwrap();
+    let tasks: Vec<_> = tasks.map(|task| task.unwrap().path()).collect();
+    // One reports, one does the devices' work, two run vCPUs.
+    assert!(tasks.len() >= 4, "{tasks:?}");
+    for task in &tasks {
+        // A kernel thread for io_uring runs nothing of ours.
+        if status(task, "Name").starts_with("iou-") {
+            continue;
+        }
+        assert_eq!(status(task, "NoNewPrivs"), "1", "{}", status(task, "Name"));
+        assert_eq!(status(task, "Seccomp"), "2", "{}", status(task, "Name"));
+    }
+
+    // Nothing of the owner's is open: no terminal, no lock, no end of a stream.
+    let disks = fs::canonicalize(home()).unwrap().join("disks");
+    for entry in fs::read_dir(machine.join("fd")).unwrap() {
+        let target = fs::read_link(entry.unwrap().path()).unwrap();
+        let text = target.to_string_lossy();
+        let expected = ["/dev/null", "/dev/kvm"].contains(&&*text)
+            || target.starts_with(&disks)
+            || ["anon_inode:", "socket:"]
+                .iter()
+                .any(|kind| text.starts_with(kind));
+        assert!(expected, "{text} is open");
+    }
+    end(command);
+}
+
+#[test]
+fn a_machine_without_walls_says_so() {
+    let output = output(&mut shell(["--no-sandbox"], "echo done"));
+    assert_eq!(output.stdout, b"done\n");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("--no-sandbox"), "{said}");
+}
+
+/// All files below a folder.
+fn files(folder: &Path, found: &mut BTreeSet<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if entry.file_type().unwrap().is_dir() {
+            files(&path, found);
+        } else {
+            found.insert(path);
+        }
+    }
+}
+
+#[test]
+fn a_killed_command_leaves_nothing_behind() {
+    let mut before = BTreeSet::new();
+    files(&home(), &mut before);
+    let name = format!("killed-{}", std::process::id());
+    let mut command = started(&mut shell(["--name", &name], "echo ready; exec sleep 600"));
+    let machine = machine_of(&command);
+    command.kill().unwrap();
+    command.wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    // Gone, or dead and waiting for whoever is there to be its parent now.
+    let alive = || machine.exists() && !status(&machine, "State").starts_with('Z');
+    while alive() {
+        assert!(
+            Instant::now() < deadline,
+            "{} still runs",
+            machine.display()
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+    // Its name is free again, and its file goes with the one that takes it.
+    let output = output(&mut shell(["--name", &name], "echo again"));
+    assert_eq!(output.stdout, b"again\n");
+    let mut after = BTreeSet::new();
+    files(&home(), &mut after);
+    let new: Vec<_> = after.difference(&before).collect();
+    assert!(
+        !new.iter()
+            .any(|path| path.to_string_lossy().contains(&name)),
+        "{new:?}"
+    );
+}
+
+#[test]
+fn a_killed_machine_is_an_error_and_no_hang() {
+    let command = started(&mut shell([], "echo ready; exec sleep 600"));
+    let machine = machine_of(&command);
+    let number: i32 = machine
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let number = rustix::process::Pid::from_raw(number).unwrap();
+    rustix::process::kill_process(number, rustix::process::Signal::KILL).unwrap();
+    let output = command.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    assert!(said.contains("killed by signal 9"), "{said}");
+}
