@@ -48,3 +48,84 @@ pub(super) fn confine(binary: &Path, invocation: &Invocation) -> io::Result<()> 
     confinement::keep_file_access()?;
     confinement::forbid_core_files()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::process::Command;
+
+    use rustix::process::geteuid;
+    use rustix::thread::{CapabilitySet, capabilities, no_new_privs};
+
+    use super::*;
+    use crate::backend::fork;
+    use crate::confinement::enter_namespaces;
+
+    #[test]
+    fn a_confined_qemu_reaches_its_own_files_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name| folder.path().join(name);
+        for name in ["disk", "log", "other"] {
+            fs::write(path(name), name).unwrap();
+        }
+        let log = File::options().append(true).open(path("log")).unwrap();
+        let log = OwnedFd::from(log);
+        let reopened = format!("/proc/self/fd/{}", log.as_raw_fd());
+        let invocation = Invocation {
+            reopened: vec![log.as_raw_fd()],
+            inherited: vec![log],
+            readable: vec![path("disk")],
+            ..Invocation::default()
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let pid = fork::spawn(enter_namespaces, |_| {
+            confine(Path::new("/bin/sh"), &invocation).unwrap();
+            let reads = |path: &Path| File::open(path).is_ok();
+            let appends = |path: &Path| File::options().append(true).open(path).is_ok();
+            let sets = capabilities(None).unwrap();
+            let can = [
+                ("read its disk", reads(&path("disk"))),
+                ("write its log", appends(Path::new(&reopened))),
+                (
+                    "make temporary files",
+                    tempfile::tempfile_in(TEMPORARY).is_ok(),
+                ),
+                (
+                    "execute programs",
+                    Command::new("/bin/true").status().is_ok(),
+                ),
+                ("write its disk", appends(&path("disk"))),
+                ("read another file", reads(&path("other"))),
+                ("read its log's folder", fs::read_dir(folder.path()).is_ok()),
+                ("make files elsewhere", File::create(path("new")).is_ok()),
+                ("read accounts", reads(Path::new("/etc/passwd"))),
+                ("see processes", reads(Path::new("/proc/self/status"))),
+                (
+                    "connect",
+                    TcpStream::connect(listener.local_addr().unwrap()).is_ok(),
+                ),
+                ("gain privileges", !no_new_privs().unwrap()),
+                (
+                    "do what root does",
+                    !(sets.permitted - CapabilitySet::DAC_OVERRIDE).is_empty(),
+                ),
+            ];
+            let can = can.iter().filter(|(_, possible)| *possible);
+            let can: Vec<_> = can.map(|(what, _)| *what).collect();
+            write!(theirs, "{}", can.join(", ")).unwrap();
+        });
+        drop(theirs);
+        let mut said = String::new();
+        ours.read_to_string(&mut said).unwrap();
+        fork::wait(pid.unwrap()).unwrap();
+        // Programs that it executes are confined as it is; its own filter of system calls forbids even
+        // that.
+        let expected = "read its disk, write its log, make temporary files, execute programs";
+        assert_eq!(said, expected, "as user {}", geteuid().as_raw());
+    }
+}
