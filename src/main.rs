@@ -17,6 +17,7 @@ mod interrupt;
 mod kernel;
 mod list;
 mod load;
+mod log;
 mod output;
 mod pins;
 mod progress;
@@ -55,7 +56,8 @@ Examples:
   terrarium run python:2.7.16-alpine3.9 python2 -c 'print 6 * 7'
   terrarium doctor                                 can this host run machines?
 
-Everything is kept in $TERRARIUM_HOME, by default ~/.local/share/terrarium."
+Everything is kept in $TERRARIUM_HOME, by default ~/.local/share/terrarium. TERRARIUM_LOG=debug
+says on standard error what is being done; levels by module are possible: TERRARIUM_LOG=vmm=trace."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -80,6 +82,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    log::begin();
     let trace = Trace::begin("arguments");
     let is_run = std::env::args_os().nth(1).as_deref() == Some(OsStr::new("run"));
     let cli = match Cli::try_parse() {

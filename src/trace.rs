@@ -8,12 +8,16 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+use tracing::Span;
+use tracing::span::EnteredSpan;
 
 /// Stages one after the other, from the first instruction of `main` on.
 #[derive(Debug)]
 pub struct Trace {
     stages: Vec<(&'static str, Duration)>,
     facts: Vec<(&'static str, u64)>,
+    /// The present stage, for `TERRARIUM_LOG`.
+    span: EnteredSpan,
 }
 
 /// An event of a trace file.
@@ -60,16 +64,21 @@ impl Trace {
         Self {
             stages: vec![(first, now())],
             facts: Vec::new(),
+            span: span(first),
         }
     }
 
     /// Ends the present stage and begins `name`.
     pub fn stage(&mut self, name: &'static str) {
         self.stages.push((name, now()));
+        // The old one ends before the new one begins, or it would be within that.
+        self.span = Span::none().entered();
+        self.span = span(name);
     }
 
     /// Records what the guest's own clock said, in microseconds since its kernel's start.
     pub fn fact(&mut self, name: &'static str, microseconds: u64) {
+        tracing::info!(microseconds, "{name}");
         self.facts.push((name, microseconds));
     }
 
@@ -103,4 +112,8 @@ impl Trace {
         let json = serde_json::to_vec(&events).context("Cannot encode the trace")?;
         fs::write(path, json).with_context(|| format!("Cannot write the trace {}", path.display()))
     }
+}
+
+fn span(stage: &'static str) -> EnteredSpan {
+    tracing::info_span!("stage", name = stage).entered()
 }

@@ -90,20 +90,18 @@ fn the_machines_process_is_confined() {
         assert_eq!(status(task, "Seccomp"), "2", "{}", status(task, "Name"));
     }
 
-    // Nothing of the owner's is open: no terminal, no lock, no end of a stream.
-    let home = fs::canonicalize(home()).unwrap();
+    // Nothing of the owner's is open: no terminal, no lock, no end of a stream. Where the process has
+    // forgotten its mounts, the kernel names files by what is left of their paths.
     for entry in fs::read_dir(machine.join("fd")).unwrap() {
         let target = fs::read_link(entry.unwrap().path()).unwrap();
         let text = target.to_string_lossy();
-        let expected = [home.join("disks"), home.join("kernels")]
+        let expected = ["/null", "/kvm", ".ext4", "/vmlinux", "(deleted)"]
             .iter()
-            .any(|folder| target.starts_with(folder) && text.contains('.'))
-            || ["/dev/null", "/dev/kvm", "anon_inode:", "socket:", "/memfd:"]
+            .any(|end| text.ends_with(end))
+            || ["anon_inode:", "socket:", "/memfd:"]
                 .iter()
-                .any(|kind| text.starts_with(kind))
-            // What the guest wrote, in files without a name.
-            || text.ends_with("(deleted)");
-        assert!(expected && !text.ends_with("lock"), "{text} is open");
+                .any(|kind| text.starts_with(kind));
+        assert!(expected, "{text} is open");
     }
     end(command);
 }

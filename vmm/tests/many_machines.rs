@@ -68,7 +68,7 @@ fn machines_leave_nothing_behind() {
     }
     assert_eq!(belongings(), before);
 
-    for _ in 0..100 {
+    for _ in 0..40 {
         let (mut machine, _output) = run(2, &[RESET]).unwrap();
         let exit = wait(&mut *machine, Duration::from_secs(60));
         assert_eq!(exit, Some(VmExit::Guest));

@@ -44,6 +44,7 @@ impl QemuMachine {
             source,
         };
         let messages = message_file().map_err(failed)?;
+        tracing::debug!(?binary, arguments = ?invocation.arguments, "starting QEMU");
         let pid = launch(binary, &invocation, &messages).map_err(failed)?;
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => Ok(Self {

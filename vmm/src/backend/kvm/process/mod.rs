@@ -50,7 +50,10 @@ impl VmmProcess {
             exit: None,
         };
         match process.channel.receive() {
-            Ok(Some(Report::Started)) => Ok(process),
+            Ok(Some(Report::Started)) => {
+                tracing::debug!(pid = pid.as_raw_nonzero(), "the machine runs");
+                Ok(process)
+            }
             Ok(Some(Report::Failed(failure))) => Err(failure.into()),
             other => Err(failed(io::Error::other(process.explain(&other)))),
         }
@@ -78,7 +81,13 @@ impl VmmProcess {
         }
         // Its number is its own until it has been waited for.
         let _ = kill_process(self.pid, Signal::KILL);
-        fork::wait(self.pid).ok().flatten()
+        let status = fork::wait(self.pid).ok().flatten();
+        tracing::debug!(
+            pid = self.pid.as_raw_nonzero(),
+            ?status,
+            "the machine's process ended"
+        );
+        status
     }
 }
 
