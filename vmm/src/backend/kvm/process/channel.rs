@@ -16,8 +16,8 @@ use crate::backend::{StartError, VmExit};
 
 /// Most bytes of a message.
 const MAX_MESSAGE: usize = 16 << 10;
-/// Most bytes of a text in a message.
-const MAX_TEXT: usize = 4 << 10;
+/// Most characters of a text in a message, which has two at most.
+const MAX_TEXT: usize = 1 << 10;
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,15 +122,10 @@ impl Report {
     }
 }
 
-/// The first line of a text, printable.
+/// The beginning of a text, printable.
 fn cut(text: &str) -> String {
-    let end = text.floor_char_boundary(MAX_TEXT);
     let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.get(..end)
-        .unwrap_or_default()
-        .chars()
-        .map(printable)
-        .collect()
+    text.chars().take(MAX_TEXT).map(printable).collect()
 }
 
 impl From<&StartError> for Failure {
@@ -238,6 +233,6 @@ mod tests {
         let Some(Report::Stopped(VmExit::Broken(reason))) = owners.receive().unwrap() else {
             panic!("not broken");
         };
-        assert!(reason.starts_with("\u{fffd}[2J\u{e4}") && reason.len() <= MAX_TEXT + 2);
+        assert!(reason.starts_with("\u{fffd}[2J\u{e4}") && reason.chars().count() == MAX_TEXT);
     }
 }
