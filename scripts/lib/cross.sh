@@ -31,28 +31,24 @@ need_cross() {
 # $cross_clippy to the clippy that fits it.
 unpacked_rust() {
 	local own=(rustc-web libstd-rust-web-1.96 libstd-rust-web-dev libllvm22 rust-web-clippy)
-	local debs key folder work deb
+	local debs folder
 	mapfile -t debs < <("$root/scripts/debian-package" "${own[@]}" &&
 		"$root/scripts/debian-package" --arch "$1" libstd-rust-web-dev)
 	((${#debs[@]} == ${#own[@]} + 1)) || die "Debian's Rust cannot be fetched"
-	key=$(echo "${debs[@]##*/}" | sha256sum | cut -c1-16)
-	folder=$lab/cross/rust-$key
-	if [[ ! -d $folder ]]; then
-		say "unpacking Debian's Rust compiler for $1"
-		mkdir -p "$lab/cross"
-		work=$(mktemp -d "$lab/cross/new.XXXXXX")
-		for deb in "${debs[@]}"; do
-			dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$work" --exclude './usr/share/doc' --exclude '*/man'
-		done
-		# Named as what they stand for: cargo asks a compiler by any other name too much.
-		mkdir "$work/bin"
-		make_wrapper "$work/bin/rustc" "$folder" rustc
-		make_wrapper "$work/bin/clippy-driver" "$folder" clippy-driver
-		# Another run may have made the same meanwhile.
-		mv -T "$work" "$folder" 2>/dev/null || rm -rf "$work"
-	fi
+	folder=$lab/cross/rust-$1-$(key_of "${debs[@]##*/}")
+	make_once "$folder" unpack_rust "$folder" "${debs[@]}"
 	export RUSTC=$folder/bin/rustc
 	cross_clippy=$folder/bin/clippy-driver
+}
+
+unpack_rust() { # FOLDER-IT-WILL-BE DEB... FOLDER
+	local final=$1 folder=${*: -1}
+	say "unpacking Debian's Rust compiler"
+	unpack "${@:2}"
+	# Named as what they stand for: cargo asks a compiler by any other name too much.
+	mkdir "$folder/bin"
+	make_wrapper "$folder/bin/rustc" "$final" rustc
+	make_wrapper "$folder/bin/clippy-driver" "$final" clippy-driver
 }
 
 make_wrapper() { # FILE FOLDER PROGRAM

@@ -5,32 +5,35 @@
 # is Debian 12's 7.2: that one's SVM hangs now and then, with all CPUs busy. It borrows the libraries
 # and the firmware of that one, though.
 kvm_host_qemu() {
-	local arch=$1 debs key qemu work deb
-	[[ -e /usr/share/seabios/bios-256k.bin ]] || die "the emulated KVM host needs the package qemu-system-x86"
+	local arch=$1 package debs qemu
+	case $arch in
+	x86_64) package='qemu-system-x86' ;;
+	aarch64) package='qemu-system-arm' ;;
+	*) die "no emulated KVM host for $arch" ;;
+	esac
+	command -v "qemu-system-$arch" >/dev/null || die "the emulated KVM host needs the package $package"
 	mapfile -t debs < <("$root/scripts/debian-package" --suite bookworm-backports --arch amd64 \
-		qemu-system-x86 qemu-system-common qemu-system-data)
+		"$package" qemu-system-common qemu-system-data)
 	((${#debs[@]} == 3)) || exit 1
-	key=$(printf '%s\n' "${debs[@]##*/}" | sha256sum | cut -c1-16)
-	qemu=$lab/kvm-host/qemu-$key
-	if [[ ! -d $qemu ]]; then
-		mkdir -p "$lab/kvm-host"
-		work=$(mktemp -d "$lab/kvm-host/new.XXXXXX")
-		for deb in "${debs[@]}"; do
-			dpkg-deb -x "$deb" "$work"
-		done
-		mv -T "$work" "$qemu" 2>/dev/null || rm -rf "$work"
-	fi
+	qemu=$lab/kvm-host/qemu-$arch-$(key_of "${debs[@]##*/}")
+	make_once "$qemu" unpack "${debs[@]}"
 	printf '%s\n' "$qemu/usr/bin/qemu-system-$arch" -L "$qemu/usr/share/qemu" -L /usr/share/seabios
 }
 
 # kvm_host_image ARCH: prints the folder that holds `kernel` and `initramfs`.
 kvm_host_image() {
-	local arch=$1 parts=$root/tests/kvm-host debs key image
-	mapfile -t debs < <("$root/scripts/debian-package" --arch amd64 linux-image-amd64 busybox-static)
-	((${#debs[@]} == 2)) || return
-	key=$(cat "${BASH_SOURCE[0]}" "$parts"/* | sha256sum - "${debs[@]}" | sha256sum | cut -c1-16)
-	image=$lab/kvm-host/$arch-$key
-	[[ -d $image ]] || make_kvm_host_image "$arch" "$image" "${debs[@]}"
+	local arch=$1 parts=$root/tests/kvm-host debian_arch debs own_busybox key image
+	case $arch in
+	x86_64) debian_arch=amd64 ;;
+	aarch64) debian_arch=arm64 ;;
+	esac
+	mapfile -t debs < <("$root/scripts/debian-package" --arch "$debian_arch" \
+		"linux-image-$debian_arch" busybox-static)
+	own_busybox=$("$root/scripts/debian-package" busybox-static)
+	((${#debs[@]} == 2)) && [[ $own_busybox ]] || return
+	key=$(cat "${BASH_SOURCE[0]}" "$parts"/* | sha256sum - "${debs[@]}")
+	image=$lab/kvm-host/image-$arch-$(key_of "$key")
+	make_once "$image" make_kvm_host_image "$arch" "$own_busybox" "${debs[@]}"
 	echo "$image"
 }
 
@@ -41,27 +44,30 @@ unpack_xz_kernel() {
 	tail -c "+$((start + 1))" "$1" | xz -dc --single-stream
 }
 
-make_kvm_host_image() (
-	arch=$1 image=$2 kernel_deb=$3 busybox_deb=$4 parts=$root/tests/kvm-host
-	say "making the emulated KVM host's initramfs"
-	mkdir -p "$lab/kvm-host"
-	work=$(mktemp -d "$lab/kvm-host/new.XXXXXX")
-	trap 'rm -rf "$work"' EXIT
-	tree=$work/tree
-	mkdir -p "$tree"/{bin,dev,proc,sys,modules} "$work/deb" "$work/image"
+busybox_of() { # DEB FILE
+	dpkg-deb --fsys-tarfile "$1" | tar -x -O ./bin/busybox >"$2"
+	chmod 755 "$2"
+}
 
-	dpkg-deb --fsys-tarfile "$busybox_deb" | tar -x -C "$tree" ./bin/busybox
+make_kvm_host_image() { # ARCH OWN_BUSYBOX_DEB KERNEL_DEB BUSYBOX_DEB FOLDER
+	local arch=$1 kernel_deb=$3 folder=$5 parts=$root/tests/kvm-host work=$5/work
+	local tree=$work/tree
+	say "making the emulated KVM host's initramfs"
+	mkdir -p "$tree"/{bin,dev,proc,sys,modules} "$work/deb"
+	busybox_of "$2" "$work/busybox"
+	busybox_of "$4" "$tree/bin/busybox"
 	sed 's|^|./lib/modules/*/|' "$parts/modules-$arch" >"$work/wanted"
 	dpkg-deb --fsys-tarfile "$kernel_deb" |
 		tar -x -C "$work/deb" --wildcards --files-from "$work/wanted" './boot/vmlinuz-*'
+	case $arch in
 	# Unpacked here: in the emulation the kernel would spend seconds on unpacking itself.
-	unpack_xz_kernel "$work"/deb/boot/vmlinuz-* >"$work/image/kernel"
+	x86_64) unpack_xz_kernel "$work"/deb/boot/vmlinuz-* >"$folder/kernel" ;;
+	aarch64) cp "$work"/deb/boot/vmlinuz-* "$folder/kernel" ;;
+	esac
 	find "$work/deb/lib" -name '*.ko' -exec cp {} "$tree/modules" \;
 	cp "$parts/modules-$arch" "$tree/modules/order"
 	cp "$parts/init" "$parts/session" "$tree"
 	chmod 755 "$tree/init"
-	(cd "$tree" && find . | bin/busybox cpio -o -H newc 2>/dev/null) >"$work/image/initramfs"
-	rm -rf "$lab/kvm-host/$arch"-*
-	# Another run may have made the same meanwhile.
-	mv -T "$work/image" "$image" 2>/dev/null || [[ -d $image ]]
-)
+	(cd "$tree" && find . | "$work/busybox" cpio -o -H newc 2>/dev/null) >"$folder/initramfs"
+	rm -r "$work"
+}
