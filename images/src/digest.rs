@@ -9,7 +9,8 @@ use crate::Error;
 
 /// The SHA-256 digest of a blob, as the OCI image specification writes it (descriptor.md, "Digests").
 ///
-/// Other algorithms are refused when parsed: no registry in use names blobs by them.
+/// Other algorithms are refused when parsed: the specification registers some, but builders and
+/// registries name blobs by this one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
@@ -49,7 +50,15 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let invalid = || Error::InvalidDigest(text.chars().take(100).collect());
-        let hex = text.strip_prefix("sha256:").ok_or_else(invalid)?;
+        let (algorithm, hex) = text.split_once(':').ok_or_else(invalid)?;
+        if algorithm != "sha256" {
+            return Err(match is_algorithm(algorithm) {
+                true => Error::DigestAlgorithm {
+                    algorithm: algorithm.to_owned(),
+                },
+                false => invalid(),
+            });
+        }
         let mut bytes = [0; 32];
         if hex.len() != 64 {
             return Err(invalid());
@@ -64,6 +73,17 @@ impl FromStr for Digest {
         }
         Ok(Self(bytes))
     }
+}
+
+/// Lower-case letters and digits, joined by one of `+ . _ -` (descriptor.md, "Digests").
+fn is_algorithm(text: &str) -> bool {
+    let component = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    text.len() <= 32 && text.split(['+', '.', '_', '-']).all(component)
 }
 
 impl TryFrom<String> for Digest {
@@ -126,6 +146,25 @@ mod tests {
         let digest: Digest = EMPTY.parse().unwrap();
         assert_eq!(digest.to_string(), EMPTY);
         assert_eq!(digest, Digest::of(b""));
+    }
+
+    #[test]
+    fn tells_an_algorithm_that_is_not_supported() {
+        for (text, named) in [
+            ("sha512:00", true),
+            ("blake3:x", true),
+            ("multihash+base58:x", true),
+            ("SHA256:00", false),
+            (":00", false),
+            ("a--b:0", false),
+        ] {
+            let error = text.parse::<Digest>().unwrap_err();
+            assert_eq!(
+                matches!(error, Error::DigestAlgorithm { .. }),
+                named,
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -19,6 +19,12 @@ pub enum Error {
     /// The text is not a SHA-256 digest.
     #[error("Invalid digest {0:?}: expected sha256: and 64 lower-case hexadecimal digits")]
     InvalidDigest(String),
+    /// The digest is of an algorithm that is not supported.
+    #[error("Digest algorithm {algorithm} is not supported, only sha256")]
+    DigestAlgorithm {
+        /// Its name, such as `sha512`.
+        algorithm: String,
+    },
     /// The text is not a platform.
     #[error("Invalid platform {0:?}: expected OS/ARCHITECTURE[/VARIANT], such as linux/arm/v7")]
     InvalidPlatform(String),

@@ -1,8 +1,11 @@
 //! Manifests and indexes: docker's schema 2 and the OCI's, which differ in their media types only.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, SeqAccess},
+};
 
 use crate::{Digest, Error, Platform};
 
@@ -91,8 +94,63 @@ pub(crate) struct Index {
     pub(crate) schema_version: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) media_type: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "described")]
     pub(crate) manifests: Vec<Descriptor>,
+}
+
+/// Descriptors, without those whose digests are of other algorithms: an image that cannot be checked must
+/// not hide the others.
+fn described<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Descriptor>, D::Error> {
+    struct Visitor;
+
+    impl<'de> de::Visitor<'de> for Visitor {
+        type Value = Vec<Descriptor>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of descriptors")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut descriptors = Vec::new();
+            while let Some(any) = list.next_element::<AnyDescriptor>()? {
+                descriptors.extend(any.known().map_err(de::Error::custom)?);
+            }
+            Ok(descriptors)
+        }
+    }
+
+    deserializer.deserialize_seq(Visitor)
+}
+
+/// A descriptor with a digest of any algorithm.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AnyDescriptor {
+    #[serde(default)]
+    media_type: String,
+    digest: String,
+    size: u64,
+    #[serde(default)]
+    platform: Option<DescribedPlatform>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+impl AnyDescriptor {
+    /// `None` if the digest's algorithm is not supported.
+    fn known(self) -> Result<Option<Descriptor>, Error> {
+        let digest = match self.digest.parse() {
+            Err(Error::DigestAlgorithm { .. }) => return Ok(None),
+            digest => digest?,
+        };
+        Ok(Some(Descriptor {
+            media_type: self.media_type,
+            digest,
+            size: self.size,
+            platform: self.platform,
+            annotations: self.annotations,
+        }))
+    }
 }
 
 /// An image manifest.

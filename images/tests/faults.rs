@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, thread};
 
 use common::scripted::{Answer, Fixture};
 use images::{Error, Platform, PullOptions, Reference, RegistryConfig};
@@ -244,6 +244,115 @@ fn redirects_end() {
         let header = format!("Location: {location}\r\n");
         let error = fixture.fails(move |_, _, _| Answer::Status(302, header.clone(), ""));
         assert!(matches!(error, Error::BadAnswer { .. }), "{error}");
+    }
+}
+
+/// What a pull says in full.
+fn told(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
+}
+
+#[test]
+fn what_never_ends_is_cut_off() {
+    const ENDLESS: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
+    const HUGE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775807\r\n\r\n";
+    const SPACES: &[u8] = &[b' '; 1 << 16];
+    for head in [ENDLESS, HUGE] {
+        let fixture = Fixture::new();
+        let error = fixture.fails(move |_, _, _| Answer::Raw(head, SPACES));
+        assert!(
+            error.to_string().contains("longer than 4194304 bytes"),
+            "{error}"
+        );
+        // The configuration, or the layer: neither may be longer than promised.
+        let error = fixture.fails(move |path, _, _| match path.contains("blobs") {
+            true => Answer::Raw(head, SPACES),
+            false => Answer::Good,
+        });
+        assert!(matches!(error, Error::SizeMismatch { .. }), "{error}");
+        let config = fixture.config();
+        let error = fixture.fails(move |path, _, _| {
+            match path.contains("blobs") && !path.contains(&config) {
+                true => Answer::Raw(head, SPACES),
+                false => Answer::Good,
+            }
+        });
+        assert!(matches!(error, Error::SizeMismatch { .. }), "{error}");
+    }
+    // Headers that never end, and a message of an error that never ends.
+    let fixture = Fixture::new();
+    let error = fixture.fails(|_, _, _| Answer::Raw("HTTP/1.1 200 OK\r\n", b"A: b\r\n"));
+    assert!(matches!(error, Error::Transport { .. }), "{error}");
+    let error = fixture.fails(|_, _, _| Answer::Raw("HTTP/1.1 418 X\r\n\r\n", SPACES));
+    assert!(
+        matches!(error, Error::Status { status: 418, .. }),
+        "{error}"
+    );
+    let error = fixture.fails(|_, _, _| {
+        Answer::Status(
+            401,
+            "WWW-Authenticate: Bearer realm=\"/token\"\r\n".to_owned(),
+            "",
+        )
+    });
+    assert!(matches!(error, Error::BadAnswer { .. }), "{error}");
+}
+
+#[test]
+fn a_wrong_length_is_noticed() {
+    let check = |head: &'static str| {
+        let fixture = Fixture::new();
+        let error = fixture.fails(move |_, _, _| Answer::Raw(head, b""));
+        let known = matches!(error, Error::Transport { .. } | Error::Json { .. });
+        assert!(known, "{head:?}: {}", told(&error));
+    };
+    // At the same time: each is tried again and again.
+    thread::scope(|scope| {
+        for head in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\n{}",
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n{}",
+            "HTTP/1.1 200 OK\r\nContent-Length: -1\r\nConnection: close\r\n\r\n{}",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffffff\r\n{}",
+            "no HTTP at all",
+            "",
+        ] {
+            scope.spawn(move || check(head));
+        }
+    });
+}
+
+#[test]
+fn a_token_service_is_asked_over_http_only() {
+    let fixture = Fixture::new();
+    let secret = fixture.work.path().join("token");
+    fs::write(&secret, r#"{"token":"x"}"#).unwrap();
+    for realm in [
+        format!("file://{}", secret.display()),
+        "ftp://127.0.0.1/token".to_owned(),
+        "//127.0.0.1/token".to_owned(),
+        "javascript:alert(1)".to_owned(),
+        "http://".to_owned(),
+        String::new(),
+    ] {
+        let header = format!("WWW-Authenticate: Bearer realm=\"{realm}\",service=\"s\"\r\n");
+        let server = fixture.serve(move |_, authorization, _| match authorization {
+            "" => Answer::Status(401, header.clone(), ""),
+            _ => Answer::Good,
+        });
+        let error = server
+            .pull(
+                &fixture.store,
+                &logged_in(fixture.work.path(), &server.host),
+            )
+            .unwrap_err();
+        let known = matches!(error, Error::BadAnswer { .. } | Error::Unauthorized { .. });
+        assert!(known, "{realm}: {}", told(&error));
     }
 }
 

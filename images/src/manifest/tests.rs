@@ -101,3 +101,37 @@ fn passes_over_attestations() {
         "{message}"
     );
 }
+
+#[test]
+fn a_digest_that_cannot_be_checked_hides_no_other_image() {
+    let image = |digest: &str, architecture: &str| {
+        format!(
+            r#"{{"digest":"{digest}","size":1,"platform":{{"os":"linux","architecture":"{architecture}"}}}}"#
+        )
+    };
+    let sha512 = format!("sha512:{}", "0".repeat(128));
+    let index = |digest: &str| {
+        let (first, second) = (image(digest, "amd64"), image(DIGEST, "arm64"));
+        parse(&format!(
+            r#"{{"schemaVersion":2,"manifests":[{first},{second}]}}"#
+        ))
+    };
+    let Document::Index(parsed) = index(&sha512).unwrap() else {
+        panic!("not an index");
+    };
+    let choose = |text: &str| parsed.choose(&text.parse().unwrap(), "x").cloned();
+    assert_eq!(choose("linux/arm64").unwrap().digest.to_string(), DIGEST);
+    assert!(
+        choose("linux/amd64")
+            .unwrap_err()
+            .to_string()
+            .contains("linux/arm64")
+    );
+    // What is no digest at all is an error.
+    assert!(index("sha256:12").is_err());
+    // In a manifest nothing can be left out.
+    let layer = "application/vnd.oci.image.layer.v1.tar";
+    let error = parse(&manifest(OCI_CONFIG, layer).replace(DIGEST, &sha512)).unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("sha512 is not supported"), "{source}");
+}

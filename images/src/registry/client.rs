@@ -131,11 +131,19 @@ fn certificates(path: &Path) -> Result<RootCerts, Error> {
     Ok(RootCerts::new_with_certs(&certificates))
 }
 
+/// Reads an address, which a registry may have given for its token service.
 fn parse(url: &str) -> Result<Uri, Error> {
-    url.parse().map_err(|_| Error::BadAnswer {
-        url: url.to_owned(),
-        reason: "it is not an address".to_owned(),
-    })
+    url.parse()
+        .ok()
+        .filter(is_usable)
+        .ok_or_else(|| Error::BadAnswer {
+            url: url.to_owned(),
+            reason: "it is not an http or https address".to_owned(),
+        })
+}
+
+fn is_usable(url: &Uri) -> bool {
+    matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some()
 }
 
 fn transport(url: &Uri, source: ureq::Error) -> Error {
@@ -174,8 +182,7 @@ fn resolve(base: &Uri, location: &str) -> Option<Uri> {
             .map_or("", |(folder, _)| folder);
         format!("{scheme}://{authority}{folder}/{location}")
     };
-    let url: Uri = absolute.parse().ok()?;
-    matches!(url.scheme_str(), Some("http" | "https")).then_some(url)
+    absolute.parse().ok().filter(is_usable)
 }
 
 #[cfg(test)]

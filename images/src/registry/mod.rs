@@ -7,6 +7,7 @@ mod credentials;
 mod proxy;
 mod request;
 mod retry;
+mod steady;
 
 use std::{io::Read, path::PathBuf};
 
@@ -52,10 +53,7 @@ pub(crate) struct BlobAnswer {
 impl BlobAnswer {
     /// The error for a body that broke off.
     pub(crate) fn broken(&self, error: std::io::Error) -> Error {
-        Error::Transport {
-            url: self.url.clone(),
-            source: Box::new(ureq::Error::from(error)),
-        }
+        broken(&self.url, error)
     }
 }
 
@@ -121,7 +119,8 @@ impl<'a> Repository<'a> {
     /// Fetches a small blob and checks it.
     pub(crate) fn blob_bytes(&self, blob: &Descriptor) -> Result<Vec<u8>, Error> {
         let url = self.url("blobs", &blob.digest.to_string());
-        let bytes = self.with_retries(|| read_limited(self.get(&url, &[])?, &url, MAX_CONFIG))?;
+        let limit = blob.size.min(MAX_CONFIG);
+        let bytes = self.with_retries(|| read_beyond(self.get(&url, &[])?, &url, limit))?;
         let what = || format!("blob {} of {}", blob.digest, self.reference);
         check_size(what, blob.size, bytes.len() as u64)?;
         check_digest(what, blob.digest, crate::Digest::of(&bytes))?;
@@ -140,7 +139,7 @@ impl<'a> Repository<'a> {
         let response = self.get(&url, headers)?;
         Ok(BlobAnswer {
             continues: request::continues_at(&response, offset),
-            body: Box::new(response.into_body().into_reader()),
+            body: Box::new(steady::body(response)),
             url,
         })
     }
@@ -154,16 +153,34 @@ impl<'a> Repository<'a> {
     }
 }
 
+/// Reads a document of at most `limit` bytes.
 fn read_limited(response: Response<ureq::Body>, url: &str, limit: u64) -> Result<Vec<u8>, Error> {
-    response
-        .into_body()
-        .into_with_config()
-        .limit(limit)
-        .read_to_vec()
-        .map_err(|source| Error::Transport {
+    let bytes = read_beyond(response, url, limit)?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::BadAnswer {
             url: url.to_owned(),
-            source: Box::new(source),
-        })
+            reason: format!("it is longer than {limit} bytes"),
+        });
+    }
+    Ok(bytes)
+}
+
+/// Reads a document up to a byte more than `limit`, by which one that is longer can be told.
+fn read_beyond(response: Response<ureq::Body>, url: &str, limit: u64) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    steady::body(response)
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| broken(url, error))?;
+    Ok(bytes)
+}
+
+/// The error for a body that broke off.
+fn broken(url: &str, error: std::io::Error) -> Error {
+    Error::Transport {
+        url: url.to_owned(),
+        source: Box::new(ureq::Error::from(error)),
+    }
 }
 
 /// Whether a host is this machine: registries there speak plain HTTP, and are asked directly.

@@ -5,7 +5,7 @@ use std::{io::Read, time::Duration};
 use serde::Deserialize;
 use ureq::{Body, http::Response};
 
-use super::{Repository, client::Answer};
+use super::{Repository, client::Answer, steady};
 use crate::Error;
 
 impl Repository<'_> {
@@ -82,11 +82,7 @@ fn detail(response: Response<Body>) -> String {
     }
     let mut text = String::new();
     // Only for the message: what cannot be read is not told.
-    let _ = response
-        .into_body()
-        .into_reader()
-        .take(4096)
-        .read_to_string(&mut text);
+    let _ = steady::body(response).take(4096).read_to_string(&mut text);
     let message = match serde_json::from_str::<Answer>(&text) {
         Ok(answer) => answer.errors.into_iter().next().map(|error| error.message),
         Err(_) => text.lines().next().map(str::to_owned),

@@ -28,6 +28,8 @@ pub(crate) enum Answer {
     Anew,
     /// Sends half of the content that is left, and the rest once the closure returns.
     HalfUntil(Box<dyn Fn() + Send + Sync>),
+    /// Sends this once, then the second part for ever.
+    Raw(&'static str, &'static [u8]),
     /// This status, with these header lines and body.
     Status(u16, String, &'static str),
 }
@@ -133,6 +135,14 @@ fn serve(
                 body.len()
             );
         }
+        Answer::Raw(first, then) => {
+            stream.write_all(first.as_bytes())?;
+            // Ends when the client hangs up.
+            while !then.is_empty() {
+                stream.write_all(then)?;
+            }
+            return Ok(());
+        }
         Answer::Flipped => *content.last_mut().unwrap() ^= 1,
         Answer::Longer => content.push(0),
         Answer::Anew => offset = 0,
@@ -191,6 +201,14 @@ impl Fixture {
             manifest,
             store,
         }
+    }
+
+    /// The digest of the image's configuration.
+    pub(crate) fn config(&self) -> String {
+        let hex = self.manifest.trim_start_matches("sha256:");
+        let path = self.work.path().join("layout/blobs/sha256").join(hex);
+        let manifest: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        manifest["config"]["digest"].as_str().unwrap().to_owned()
     }
 
     pub(crate) fn serve(
