@@ -15,6 +15,7 @@ mod doctor;
 mod exit_codes;
 mod foreign;
 mod options;
+mod prune;
 mod refusals;
 mod registry;
 mod streams;
