@@ -27,10 +27,13 @@ impl Watch {
     /// When a signal comes, `tidy` is called, in a thread of its own. It does what is to be done and
     /// calls its argument, by which the signal ends the process.
     pub fn begin(tidy: impl FnOnce(&dyn Fn()) + Send + 'static) -> io::Result<Self> {
-        for signal in ENDING {
+        // What was ignored from the start, as by nohup, is to stay so.
+        let ending = ENDING.into_iter().filter(|&it| !session::is_ignored(it));
+        let ending: Vec<i32> = ending.collect();
+        for &signal in &ending {
             register_conditional_default(signal, Arc::clone(&AT_ONCE))?;
         }
-        let mut signals = Signals::new(ENDING)?;
+        let mut signals = Signals::new(ending)?;
         let handle = signals.handle();
         let thread = thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use guest_init::control::{ExitStatus, FailureKind, ProtocolError};
 
 pub use ports::{HostPorts, ports};
-pub use signals::Signals;
+pub use signals::{Signals, is_ignored};
 
 /// How to run a session.
 #[derive(Clone, Copy, Debug)]

@@ -68,8 +68,9 @@ impl Signals {
     }
 }
 
-/// Whether this process was told to ignore a signal.
-fn is_ignored(signal: i32) -> bool {
+/// Whether this process was told to ignore a signal, as `nohup` does with SIGHUP.
+#[must_use]
+pub fn is_ignored(signal: i32) -> bool {
     let mut action = MaybeUninit::uninit();
     // SAFETY: without a new action this only asks for the present one, which it fills in.
     let result = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };

@@ -90,6 +90,29 @@ fn ctrl_c_leaves_a_tidy_terminal_and_a_pull_that_goes_on() {
 }
 
 #[test]
+fn a_hangup_that_is_ignored_stays_so() {
+    let place = Place::new();
+    let (registry, proxy) = stalled(&place);
+    let pull = pull(&place, &proxy);
+    let mut nohup = Command::new("sh");
+    nohup.args(["-c", r#"trap '' HUP; exec "$0" "$@""#]);
+    nohup.arg(pull.get_program()).args(pull.get_args());
+    nohup.envs(
+        pull.get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    let mut screen = OnTerminal::start(&mut nohup);
+    screen.expect("MiB/4.00 MiB");
+    await_half(&place, &mut screen.child);
+    for signal in [Signal::HUP, Signal::TERM] {
+        kill_process(Pid::from_child(&screen.child), signal).unwrap();
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(screen.end().0.signal(), Some(Signal::TERM.as_raw()));
+    assert_goes_on(&place, &registry);
+}
+
+#[test]
 fn without_a_terminal_the_signal_does_as_ever() {
     let place = Place::new();
     let (registry, proxy) = stalled(&place);
