@@ -43,6 +43,16 @@ pub fn report(outcome: Outcome, machine: Option<VmExit>, options: &RunOptions) -
         }
         Outcome::Stopped => match machine {
             Some(VmExit::Broken(reason)) => bail!("The machine broke: {reason}"),
+            Some(VmExit::Stuck { reason, registers }) => {
+                show(&registers, options);
+                bail!("The machine broke: {reason}; --debug shows more")
+            }
+            Some(exit @ VmExit::TripleFault { .. }) => {
+                if let VmExit::TripleFault { registers } = &exit {
+                    show(registers, options);
+                }
+                bail!("The guest stopped before its command ended: {exit}; --debug shows more")
+            }
             Some(VmExit::Guest) | None => bail!(
                 "The guest stopped before its command ended: it may need more memory (--memory), \
                  and --debug shows what its kernel says"
@@ -53,6 +63,15 @@ pub fn report(outcome: Outcome, machine: Option<VmExit>, options: &RunOptions) -
             START_TIMEOUT.as_secs()
         ),
     })
+}
+
+/// Shows a vCPU's registers to those who want to know.
+fn show(registers: &[String], options: &RunOptions) {
+    if options.debug {
+        for line in registers {
+            say!("{line}");
+        }
+    }
 }
 
 /// What a shell reports for a command that a signal ended.

@@ -63,11 +63,24 @@ fn a_power_off_ends_the_machine() {
 }
 
 #[test]
-fn a_triple_fault_ends_the_machine() {
-    // lidt [0x3000]; ud2: an interrupt table without entries
-    ends(
-        &[],
-        &[0x0f, 0x01, 0x1c, 0x25, 0x00, 0x30, 0x00, 0x00, 0x0f, 0x0b],
+fn a_triple_fault_ends_the_machine_with_its_registers() {
+    // lidt [0x3000]; mov eax, 0x1234; ud2: an interrupt table without entries
+    let code: [&[u8]; 2] = [
+        &[0x0f, 0x01, 0x1c, 0x25, 0x00, 0x30, 0x00, 0x00],
+        &[0xb8, 0x34, 0x12, 0x00, 0x00, 0x0f, 0x0b],
+    ];
+    let Some((mut machine, _output)) = run(1, &code) else {
+        return;
+    };
+    let exit = wait(&mut *machine, LONG);
+    let Some(VmExit::TripleFault { registers }) = exit else {
+        panic!("{exit:?}");
+    };
+    assert!(
+        registers
+            .iter()
+            .any(|line| line.contains("rax 0000000000001234")),
+        "{registers:?}"
     );
 }
 
@@ -77,11 +90,18 @@ fn an_instruction_that_kvm_gives_up_on_is_explained() {
     let Some((mut machine, _output)) = run(1, &[&[0xcc]]) else {
         return;
     };
-    match wait(&mut *machine, LONG) {
-        Some(VmExit::Guest) => {}
-        Some(VmExit::Broken(message)) => assert!(message.contains("rip 0x100000"), "{message}"),
-        None => panic!("it still runs"),
-    }
+    let registers = match wait(&mut *machine, LONG) {
+        Some(VmExit::TripleFault { registers }) => registers,
+        Some(VmExit::Stuck { reason, registers }) => {
+            assert!(reason.contains("rip 0x100000"), "{reason}");
+            registers
+        }
+        other => panic!("{other:?}"),
+    };
+    assert!(
+        registers.concat().contains("rip 0000000000100000"),
+        "{registers:?}"
+    );
 }
 
 #[test]

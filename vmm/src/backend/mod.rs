@@ -7,7 +7,7 @@ mod fork;
 pub mod kvm;
 pub mod qemu;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::os::fd::BorrowedFd;
 
 use serde::{Deserialize, Serialize};
@@ -43,8 +43,33 @@ pub trait Machine: Debug {
 pub enum VmExit {
     /// The guest powered off or reset; a machine never restarts.
     Guest,
+    /// A vCPU met a fault while it handled one that it met while it handled one: the guest's kernel has
+    /// crashed, or resets machines that way (x86_64).
+    TripleFault {
+        /// The vCPU's registers, for people.
+        registers: Vec<String>,
+    },
+    /// KVM cannot go on with a vCPU.
+    Stuck {
+        /// Why, for people.
+        reason: String,
+        /// The vCPU's registers, for people.
+        registers: Vec<String>,
+    },
     /// The machine cannot go on: what happened, for people.
     Broken(String),
+}
+
+impl fmt::Display for VmExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Guest => f.write_str("the guest powered off or reset"),
+            Self::TripleFault { .. } => {
+                f.write_str("the guest's kernel crashed with a triple fault")
+            }
+            Self::Stuck { reason, .. } | Self::Broken(reason) => f.write_str(reason),
+        }
+    }
 }
 
 /// Why a machine could not be started.

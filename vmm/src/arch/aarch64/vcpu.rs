@@ -115,6 +115,11 @@ pub(crate) fn describe_vcpu(vcpu: &VcpuFd) -> String {
     }
 }
 
+/// A vCPU's registers, for people: those that say where it is.
+pub(crate) fn registers(vcpu: &VcpuFd) -> Vec<String> {
+    vec![describe_vcpu(vcpu)]
+}
+
 fn register(vcpu: &VcpuFd, id: u64) -> io::Result<u64> {
     let mut value = [0; 8];
     vcpu.get_one_reg(id, &mut value)?;

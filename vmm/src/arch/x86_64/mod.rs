@@ -20,7 +20,7 @@ pub(crate) use ports::{PlatformDevices, SERIAL};
 pub(crate) use self_test::{SELF_TEST_MEMORY, SELF_TEST_REPORT, enter_self_test};
 pub(crate) use syscalls::{EVENT_SYSCALLS, VCPU_IOCTLS};
 pub(crate) use tsc::tsc_khz;
-pub(crate) use vcpu::{VcpuTemplate, describe_vcpu, enter_kernel};
+pub(crate) use vcpu::{VcpuTemplate, describe_vcpu, enter_kernel, registers};
 pub(crate) use vm::{
     Chipset, HOST, MAX_DEVICES, MAX_VCPUS, REQUIRED_CAPABILITIES, TURN_ON_KVM, mmio_index,
     mmio_slot,

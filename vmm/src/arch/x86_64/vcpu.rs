@@ -89,6 +89,46 @@ pub(crate) fn describe_vcpu(vcpu: &VcpuFd) -> String {
     }
 }
 
+/// A vCPU's registers, for people.
+pub(crate) fn registers(vcpu: &VcpuFd) -> Vec<String> {
+    let (r, s) = match vcpu
+        .get_regs()
+        .and_then(|regs| Ok((regs, vcpu.get_sregs()?)))
+    {
+        Ok(registers) => registers,
+        Err(error) => return vec![format!("cannot be read: {error}")],
+    };
+    let line = |names: [&str; 4], values: [u64; 4]| {
+        let pairs = names
+            .iter()
+            .zip(values)
+            .filter(|(name, _)| !name.is_empty());
+        let pairs: Vec<_> = pairs
+            .map(|(name, value)| format!("{name:>6} {value:016x}"))
+            .collect();
+        pairs.join(" ")
+    };
+    let segment = |s: kvm_segment| u64::from(s.selector) << 48 | s.base & 0xffff_ffff_ffff;
+    let table = |t: kvm_dtable| u64::from(t.limit) << 48 | t.base & 0xffff_ffff_ffff;
+    vec![
+        line(
+            ["rip", "rsp", "rflags", "rbp"],
+            [r.rip, r.rsp, r.rflags, r.rbp],
+        ),
+        line(["rax", "rbx", "rcx", "rdx"], [r.rax, r.rbx, r.rcx, r.rdx]),
+        line(["rsi", "rdi", "r8", "r9"], [r.rsi, r.rdi, r.r8, r.r9]),
+        line(["r10", "r11", "r12", "r13"], [r.r10, r.r11, r.r12, r.r13]),
+        line(["r14", "r15", "", ""], [r.r14, r.r15, 0, 0]),
+        line(["cr0", "cr2", "cr3", "cr4"], [s.cr0, s.cr2, s.cr3, s.cr4]),
+        // Selector or limit in the upper 16 bits, base in the others.
+        line(
+            ["efer", "cs", "ss", "tr"],
+            [s.efer, segment(s.cs), segment(s.ss), segment(s.tr)],
+        ),
+        line(["gdt", "idt", "", ""], [table(s.gdt), table(s.idt), 0, 0]),
+    ]
+}
+
 fn set_msrs(vcpu: &VcpuFd) -> io::Result<()> {
     let entry = |index, data| kvm_msr_entry {
         index,

@@ -2,6 +2,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use kvm_bindings::{
+    KVM_INTERNAL_ERROR_DELIVERY_EV, KVM_INTERNAL_ERROR_EMULATION, KVM_INTERNAL_ERROR_SIMUL_EX,
+    KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
+};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::lifecycle::{Lifecycle, PanicGuard};
@@ -44,10 +48,7 @@ fn step(name: &str, vcpu: &mut VcpuFd, parts: &Parts) -> Option<VmExit> {
         Ok(exit) => exit,
         Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => return None,
         Err(error) => {
-            let state = arch::describe_vcpu(vcpu);
-            return Some(VmExit::Broken(format!(
-                "KVM cannot run {name}: {error} ({state})"
-            )));
+            return Some(stuck(vcpu, &format!("KVM cannot run {name}: {error}")));
         }
     };
     let platform = || lock(&parts.platform);
@@ -64,26 +65,51 @@ fn step(name: &str, vcpu: &mut VcpuFd, parts: &Parts) -> Option<VmExit> {
         }
         VcpuExit::IoIn(port, data) => platform().read(Place::Port(port), data),
         VcpuExit::IoOut(port, data) => return platform().write(Place::Port(port), data),
-        // The guest asked its firmware, or a triple fault: how some kernels reset.
-        VcpuExit::Shutdown | VcpuExit::SystemEvent(..) => return Some(VmExit::Guest),
+        VcpuExit::SystemEvent(..) => return Some(VmExit::Guest),
+        VcpuExit::Shutdown => {
+            return Some(VmExit::TripleFault {
+                registers: arch::registers(vcpu),
+            });
+        }
         VcpuExit::Intr => {}
         VcpuExit::FailEntry(reason, cpu) => {
-            return Some(VmExit::Broken(format!(
-                "The host's CPU {cpu} refused to run {name} (reason {reason:#x})"
-            )));
+            let reason = format!(
+                "the host's CPU {cpu} refused to enter {name}, whose state it takes for impossible \
+                 (its own reason: {reason:#x})"
+            );
+            return Some(stuck(vcpu, &reason));
         }
         VcpuExit::InternalError => {
-            let state = arch::describe_vcpu(vcpu);
-            return Some(VmExit::Broken(format!(
-                "KVM could not go on with {name}: it met an instruction that it cannot emulate, or \
-                 an error of its own ({state})"
-            )));
+            let reason = format!("KVM could not go on with {name}: {}", internal_error(vcpu));
+            return Some(stuck(vcpu, &reason));
         }
         other => {
             return Some(VmExit::Broken(format!("{name} stopped with {other:?}")));
         }
     }
     None
+}
+
+/// That a vCPU cannot go on, and where it is.
+fn stuck(vcpu: &VcpuFd, reason: &str) -> VmExit {
+    VmExit::Stuck {
+        reason: format!("{reason} ({})", arch::describe_vcpu(vcpu)),
+        registers: arch::registers(vcpu),
+    }
+}
+
+/// What KVM says about an error of its own, after an exit with one.
+fn internal_error(vcpu: &mut VcpuFd) -> String {
+    let run = vcpu.get_kvm_run();
+    // SAFETY: the exit was an internal error, for which KVM fills in this member; any bits are valid.
+    let number = unsafe { run.__bindgen_anon_1.internal.suberror };
+    match number {
+        KVM_INTERNAL_ERROR_EMULATION => "it met an instruction that it cannot emulate".into(),
+        KVM_INTERNAL_ERROR_SIMUL_EX => "two exceptions at once".into(),
+        KVM_INTERNAL_ERROR_DELIVERY_EV => "an exit while it delivered an event".into(),
+        KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON => "an exit that it does not know".into(),
+        other => format!("internal error {other}"),
+    }
 }
 
 fn lock(devices: &Mutex<PlatformDevices>) -> MutexGuard<'_, PlatformDevices> {

@@ -18,6 +18,9 @@ use crate::backend::{StartError, VmExit};
 const MAX_MESSAGE: usize = 16 << 10;
 /// Most characters of a text in a message, which has two at most.
 const MAX_TEXT: usize = 1 << 10;
+/// Most lines in a message, and most characters of each.
+const MAX_LINES: usize = 16;
+const MAX_LINE: usize = 128;
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,21 +114,36 @@ impl AsRawFd for Channel {
 impl Report {
     /// With texts that can be sent and shown.
     fn cut(self) -> Self {
+        let lines = |lines: Vec<String>| {
+            let lines = lines.iter().take(MAX_LINES);
+            lines.map(|line| cut(line, MAX_LINE)).collect()
+        };
+        let text = |text: String| cut(&text, MAX_TEXT);
         match self {
-            Self::Started | Self::Stopped(VmExit::Guest) => self,
-            Self::Stopped(VmExit::Broken(reason)) => Self::Stopped(VmExit::Broken(cut(&reason))),
+            Self::Started => self,
+            Self::Stopped(exit) => Self::Stopped(match exit {
+                VmExit::Guest => exit,
+                VmExit::TripleFault { registers } => VmExit::TripleFault {
+                    registers: lines(registers),
+                },
+                VmExit::Stuck { reason, registers } => VmExit::Stuck {
+                    reason: text(reason),
+                    registers: lines(registers),
+                },
+                VmExit::Broken(reason) => VmExit::Broken(text(reason)),
+            }),
             Self::Failed(failure) => Self::Failed(Failure {
-                what: cut(&failure.what),
-                reason: failure.reason.map(|(code, text)| (code, cut(&text))),
+                what: text(failure.what),
+                reason: failure.reason.map(|(code, reason)| (code, text(reason))),
             }),
         }
     }
 }
 
 /// The beginning of a text, printable.
-fn cut(text: &str) -> String {
+fn cut(text: &str, most: usize) -> String {
     let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().take(MAX_TEXT).map(printable).collect()
+    text.chars().take(most).map(printable).collect()
 }
 
 impl From<&StartError> for Failure {
