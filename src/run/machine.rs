@@ -90,6 +90,7 @@ pub fn describe(
             .collect(),
         serial,
         sandbox: !options.no_sandbox,
+        stats: options.stats.is_some(),
     })
 }
 

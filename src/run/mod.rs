@@ -8,6 +8,7 @@ mod name;
 mod options;
 mod outcome;
 mod spec;
+mod stats;
 mod ulimit;
 
 use std::os::fd::BorrowedFd;
@@ -22,6 +23,7 @@ pub use image::Wanted;
 pub use options::{Pull, RunOptions};
 
 use crate::home::Home;
+use crate::output::say;
 use crate::trace::Trace;
 use crate::{backend, interrupt, progress};
 
@@ -60,9 +62,7 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
     let backend = backend::select(options.backend, arch, options.quiet)?;
 
     if options.no_sandbox {
-        eprintln!(
-            "terrarium: --no-sandbox: whatever breaks out of this guest can do all that you can"
-        );
+        say!("terrarium: --no-sandbox: whatever breaks out of this guest can do all that you can");
     }
 
     trace.stage("machine start");
@@ -105,8 +105,12 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
         await_reason(machine.stopped());
     }
     let exit = machine.exit();
+    let stats = options.stats.as_ref().map(|file| (file, machine.stats()));
     machine.stop();
+    // The numbers are wanted most when the run failed.
+    let counted = stats.map(|(file, stats)| stats::report(stats, file.as_deref()));
     let code = outcome::report(outcome?, exit, &options)?;
+    counted.transpose()?;
     if let Some(path) = &options.trace {
         trace.write(path)?;
     }

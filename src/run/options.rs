@@ -118,6 +118,11 @@ pub struct RunOptions {
     #[arg(long)]
     pub debug: bool,
 
+    /// Say at the end what the machine did (exits, bytes and operations of each device, memory) on standard
+    /// error, or write it to a file as JSON
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    pub stats: Option<Option<PathBuf>>,
+
     /// Do not confine what runs the machine, to debug terrarium itself: a guest that breaks out is then
     /// you
     #[arg(long)]

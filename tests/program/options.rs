@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::support::{
-    PYTHON2, PYTHON3, assert_output, assert_refused, output, python2, run, shell,
+    PYTHON2, PYTHON3, assert_output, assert_refused, backend, output, python2, run, shell,
 };
 
 #[test]
@@ -140,4 +140,54 @@ fn a_name_is_taken_only_once_at_a_time() {
     drop(first.stdin.take());
     assert_eq!(first.wait().unwrap().code(), Some(0));
     assert_output(&output(&mut shell(["--name", "twin"], "true")), 0, "");
+}
+
+#[test]
+fn what_the_machine_did_is_said_or_written() {
+    let said = output(&mut shell(
+        ["--stats"],
+        "cat /bin/busybox >/dev/null; echo done",
+    ));
+    assert_eq!(said.stdout, b"done\n");
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("memory peak"), "{said}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("stats.json");
+    let option = format!("--stats={}", file.display());
+    assert_output(&output(&mut shell([&option], "echo done")), 0, "done\n");
+    let stats = std::fs::read(&file).unwrap();
+    let stats: serde_json::Value = serde_json::from_slice(&stats).unwrap();
+    assert!(stats["memory_peak"].as_u64().unwrap() > 16 << 20, "{stats}");
+    if backend() == "kvm" {
+        let devices = stats["devices"].as_array().unwrap();
+        for name in ["block", "console"] {
+            let device = devices
+                .iter()
+                .find(|device| device["name"] == name)
+                .unwrap();
+            assert!(device["operations"].as_u64().unwrap() > 5, "{stats}");
+            assert!(device["bytes_from_guest"].as_u64().unwrap() > 50, "{stats}");
+        }
+        assert!(stats["exits"]["mmio"].as_u64().unwrap() > 10, "{stats}");
+        assert!(stats["kvm"]["exits"].as_u64().unwrap() > 10, "{stats}");
+        assert!(
+            stats["guest_memory"].as_u64().unwrap() > 16 << 20,
+            "{stats}"
+        );
+    }
+}
+
+#[test]
+fn the_log_says_what_is_done() {
+    let log = |level: &str| {
+        let output = output(shell([], "echo done").env("TERRARIUM_LOG", level));
+        assert_eq!(output.stdout, b"done\n");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = log("info");
+    assert!(said.contains(r#"stage{name="kernel boot"}"#), "{said}");
+    assert!(log("vmm=debug").contains("DEBUG"));
+    assert!(log("loud").contains("TERRARIUM_LOG=loud is no level"));
+    assert_eq!(log(""), "");
 }

@@ -46,6 +46,9 @@ pub struct VmConfig {
     /// Confine what runs the machine to what it needs. `false` is for debugging only: whoever breaks
     /// out of the guest then is the user who started it.
     pub sandbox: bool,
+    /// Count what the machine does as far as that costs something, for
+    /// [`Machine::stats`](crate::Machine::stats).
+    pub stats: bool,
 }
 
 /// A part of the initramfs.

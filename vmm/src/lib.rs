@@ -14,8 +14,10 @@ mod memory;
 mod random;
 mod self_test;
 mod signals;
+pub mod stats;
 mod stream;
 
 pub use backend::{Backend, Machine, StartError, VmExit};
 pub use config::VmConfig;
 pub use self_test::{SelfTestError, self_test};
+pub use stats::Stats;

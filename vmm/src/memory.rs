@@ -41,3 +41,41 @@ pub(crate) fn attach(vm: &VmFd, memory: &GuestRam) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// How much of the memory the host has given by now, in bytes.
+pub(crate) fn resident(memory: &GuestRam) -> io::Result<u64> {
+    const PAGE: u64 = 4096;
+    let mut pages = 0_u64;
+    for region in memory.iter() {
+        let count = usize::try_from(region.len() / PAGE).map_err(io::Error::other)?;
+        let size = usize::try_from(region.len()).map_err(io::Error::other)?;
+        let mut present = vec![0_u8; count];
+        // SAFETY: the range is one whole mapping, and there is a byte for each of its pages.
+        if unsafe { libc::mincore(region.as_ptr().cast(), size, present.as_mut_ptr()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let given = present.iter().filter(|page| *page & 1 != 0).count();
+        pages += u64::try_from(given).map_err(io::Error::other)?;
+    }
+    Ok(pages * PAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use vm_memory::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn only_what_was_touched_is_resident() {
+        let memory =
+            allocate(&[(GuestAddress(0), 16 << 20), (GuestAddress(1 << 32), 4096)]).unwrap();
+        let before = resident(&memory).unwrap();
+        memory.write_obj(1_u8, GuestAddress(5 << 20)).unwrap();
+        memory.write_obj(1_u8, GuestAddress(1 << 32)).unwrap();
+        // The host may have given more than a page at a time.
+        let after = resident(&memory).unwrap();
+        assert_eq!(before, 0);
+        assert!((8192..=8 << 20).contains(&after), "{after}");
+    }
+}

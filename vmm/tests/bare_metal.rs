@@ -139,6 +139,37 @@ fn any_device_register_may_be_written_and_read() {
 }
 
 #[test]
+fn what_a_machine_did_is_counted() {
+    // Three bytes on the serial port, and a read of a device's register.
+    let read: &[u8] = &[0xbf, 0x00, 0x00, 0x00, 0xd0, 0x8b, 0x07]; // mov edi, 0xd0000000; mov eax, [rdi]
+    for end in [RESET, &[0xfa, 0xf4, 0xeb, 0xfd]] {
+        let code: [&[u8]; 6] = [MAP_DEVICES, read, ARRIVED, ARRIVED, ARRIVED, end];
+        let Some((mut machine, mut output)) = run(1, &code) else {
+            return;
+        };
+        let mut said = [0; 3];
+        output.read_exact(&mut said).unwrap();
+        if end == RESET {
+            assert_eq!(wait(&mut *machine, LONG), Some(VmExit::Guest));
+        }
+        let stats = machine.stats().unwrap();
+        assert!(
+            stats.exits["mmio"] >= 1 && stats.exits["port"] >= 3,
+            "{stats:?}"
+        );
+        let names: Vec<_> = stats.devices.iter().map(|device| &*device.name).collect();
+        assert_eq!(names, ["block", "console", "rng"]);
+        assert!(stats.devices.iter().all(|device| device.operations == 0));
+        // The kernel of a host before 5.14 counts nothing.
+        if let Some(exits) = stats.kvm.get("exits") {
+            assert!(*exits >= 4, "{stats:?}");
+        }
+        let (guest, peak) = (stats.guest_memory.unwrap(), stats.memory_peak.unwrap());
+        assert!(guest >= 4096 && guest < peak && peak < 1 << 30, "{stats:?}");
+    }
+}
+
+#[test]
 fn halting_for_ever_is_no_hang() {
     // cli; hlt; jmp to the hlt
     goes_on_until_stopped(&[&[0xfa, 0xf4, 0xeb, 0xfd]]);

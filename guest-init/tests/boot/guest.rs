@@ -128,6 +128,7 @@ impl Guest {
             ports: ports.into(),
             serial: Some(std::io::stderr().as_fd().try_clone_to_owned().unwrap()),
             sandbox: true,
+            stats: false,
         };
         let machine = Qemu::find(Arch::HOST, Accelerator::Tcg)
             .unwrap()

@@ -12,7 +12,7 @@ use std::os::fd::BorrowedFd;
 
 use serde::{Deserialize, Serialize};
 
-use crate::VmConfig;
+use crate::{Stats, VmConfig};
 
 /// Something that can run virtual machines on this host.
 pub trait Backend: Debug {
@@ -33,6 +33,9 @@ pub trait Machine: Debug {
 
     /// Why the machine stopped by itself; `None` while it runs.
     fn exit(&mut self) -> Option<VmExit>;
+
+    /// What the machine did so far, by [`VmConfig::stats`]; nothing after it was stopped.
+    fn stats(&mut self) -> Option<Stats>;
 
     /// Stops the machine at once, without telling the guest. Does nothing if it has stopped.
     fn stop(&mut self);

@@ -103,6 +103,7 @@ impl Host {
             ],
             serial: Some(OwnedFd::from(serial)),
             sandbox: true,
+            stats: false,
         });
         thread::spawn(move || {
             for line in BufReader::new(console).lines().map_while(Result::ok) {

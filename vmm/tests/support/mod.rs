@@ -25,6 +25,7 @@ pub(crate) fn config(kernel: PathBuf) -> VmConfig {
         ports: Vec::new(),
         serial: None,
         sandbox: true,
+        stats: true,
     }
 }
 

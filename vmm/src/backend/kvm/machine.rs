@@ -1,12 +1,15 @@
 //! A running machine: its threads, and what they share.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use kvm_ioctls::{VcpuFd, VmFd};
 
+use super::counters::VcpuCounters;
 use super::lifecycle::{Lifecycle, PanicGuard};
 use super::sandbox::Sandbox;
 use super::vcpu;
@@ -14,25 +17,29 @@ use crate::arch::PlatformDevices;
 use crate::backend::{Machine, VmExit};
 use crate::devices::bus::Bus;
 use crate::devices::event_loop::EventLoop;
-use crate::memory::GuestRam;
+use crate::memory::{self, GuestRam};
 use crate::signals;
+use crate::stats::{ExitCounters, Stats};
 
 /// A machine on KVM.
 #[derive(Debug)]
 pub(super) struct KvmMachine {
     threads: Vec<JoinHandle<()>>,
     lifecycle: Arc<Lifecycle>,
+    parts: Arc<Parts>,
 }
 
-/// All that the machine's threads use. The last one to end frees it.
+/// All that the machine's threads use.
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) bus: Bus,
     pub(super) platform: Mutex<PlatformDevices>,
     pub(super) sandbox: Sandbox,
+    pub(super) exits: ExitCounters,
+    pub(super) counters: Vec<VcpuCounters>,
     // After the devices, which refer to both; and memory after the machine that it is mapped into.
     pub(super) _vm: VmFd,
-    pub(super) _memory: GuestRam,
+    pub(super) memory: GuestRam,
 }
 
 impl KvmMachine {
@@ -47,6 +54,7 @@ impl KvmMachine {
         let mut machine = Self {
             threads: Vec::with_capacity(vcpus.len() + 1),
             lifecycle,
+            parts: Arc::clone(&parts),
         };
         {
             let (parts, lifecycle) = (Arc::clone(&parts), Arc::clone(&machine.lifecycle));
@@ -61,6 +69,28 @@ impl KvmMachine {
         Ok(machine)
     }
 
+    /// What the machine did so far.
+    fn count(&self) -> Stats {
+        let mut kvm = BTreeMap::new();
+        for counters in &self.parts.counters {
+            // Numbers that cannot be read are left out.
+            let _ = counters.add_to(&mut kvm);
+        }
+        let devices = self.parts.bus.devices().iter();
+        let peak = peak_memory();
+        let guest = memory::resident(&self.parts.memory).ok();
+        Stats {
+            exits: self.parts.exits.read(),
+            kvm,
+            devices: devices.map(|device| device.transport().stats()).collect(),
+            guest_memory: guest,
+            memory_peak: peak,
+            vmm_memory_peak: guest
+                .zip(peak)
+                .map(|(guest, peak)| peak.saturating_sub(guest)),
+        }
+    }
+
     fn spawn(&mut self, name: String, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
         self.threads
             .push(thread::Builder::new().name(name).spawn(run)?);
@@ -69,6 +99,10 @@ impl KvmMachine {
 }
 
 impl Machine for KvmMachine {
+    fn stats(&mut self) -> Option<Stats> {
+        Some(self.count())
+    }
+
     fn stopped(&self) -> BorrowedFd<'_> {
         // SAFETY: the descriptor is open as long as `self`.
         unsafe { BorrowedFd::borrow_raw(self.lifecycle.stopped().as_raw_fd()) }
@@ -91,6 +125,18 @@ impl Drop for KvmMachine {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// The most memory that this process had at once, in bytes.
+fn peak_memory() -> Option<u64> {
+    let mut usage = MaybeUninit::<libc::rusage>::uninit();
+    // SAFETY: getrusage fills in what it is given, or fails.
+    if unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: it is filled in.
+    let kib = unsafe { usage.assume_init() }.ru_maxrss;
+    u64::try_from(kib).ok()?.checked_mul(1024)
 }
 
 fn run_devices(parts: &Parts, lifecycle: &Lifecycle) {

@@ -1,5 +1,6 @@
 //! The backend that runs machines on `/dev/kvm`, each in a process of its own.
 
+mod counters;
 pub(crate) mod kick;
 mod lifecycle;
 mod machine;
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use kvm_ioctls::VcpuFd;
 
+use self::counters::VcpuCounters;
 use self::lifecycle::Lifecycle;
 use self::machine::{KvmMachine, Parts};
 use self::process::VmmProcess;
@@ -26,6 +28,7 @@ use crate::devices::virtio::VirtioDevice;
 use crate::devices::virtio::block::Block;
 use crate::devices::virtio::console::Console;
 use crate::devices::virtio::entropy::Entropy;
+use crate::stats::ExitCounters;
 use crate::{memory, self_test};
 
 /// The KVM backend.
@@ -105,12 +108,16 @@ fn build(mut config: VmConfig) -> Result<Built, StartError> {
         .map(|output| SerialPort::new(&vm, output, lifecycle.stop()))
         .transpose()
         .map_err(&set_up)?;
+    let counted = if config.stats { vcpus.as_slice() } else { &[] };
+    let counters = counted.iter().filter_map(VcpuCounters::open).collect();
     let parts = Parts {
         bus,
         platform: Mutex::new(PlatformDevices::new(serial)),
         sandbox: Sandbox::new(config.sandbox).map_err(&set_up)?,
+        exits: ExitCounters::default(),
+        counters,
         _vm: vm,
-        _memory: memory,
+        memory,
     };
     Ok(Built {
         parts,

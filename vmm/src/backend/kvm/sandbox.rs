@@ -40,8 +40,15 @@ const COMMON: [libc::c_long; 19] = [
     libc::SYS_writev,
 ];
 
-/// For the thread that reports to the machine's owner.
-const ATTENDANT: [libc::c_long; 2] = [libc::SYS_exit_group, libc::SYS_sendto];
+/// For the thread that reports to the machine's owner: messages, and what there is to count.
+const ATTENDANT: [libc::c_long; 6] = [
+    libc::SYS_exit_group,
+    libc::SYS_getrusage,
+    libc::SYS_mincore,
+    libc::SYS_pread64,
+    libc::SYS_recvfrom,
+    libc::SYS_sendto,
+];
 
 /// For the devices' thread: the host's side of disks, ports and entropy.
 const DEVICES: [libc::c_long; 5] = [

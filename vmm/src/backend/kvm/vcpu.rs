@@ -1,5 +1,6 @@
 //! A vCPU's thread.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kvm_bindings::{
@@ -46,11 +47,20 @@ pub(super) fn run(index: u8, mut vcpu: VcpuFd, parts: &Parts, lifecycle: &Lifecy
 fn step(name: &str, vcpu: &mut VcpuFd, parts: &Parts) -> Option<VmExit> {
     let exit = match vcpu.run() {
         Ok(exit) => exit,
-        Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => return None,
+        Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
+            parts.exits.interrupted.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
         Err(error) => {
             return Some(stuck(vcpu, &format!("KVM cannot run {name}: {error}")));
         }
     };
+    let counter = match exit {
+        VcpuExit::MmioRead(..) | VcpuExit::MmioWrite(..) => &parts.exits.mmio,
+        VcpuExit::IoIn(..) | VcpuExit::IoOut(..) => &parts.exits.port,
+        _ => &parts.exits.other,
+    };
+    counter.fetch_add(1, Ordering::Relaxed);
     let platform = || lock(&parts.platform);
     match exit {
         VcpuExit::MmioRead(address, data) => {

@@ -1,6 +1,6 @@
 //! QEMU as a running child.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -19,6 +19,7 @@ use rustix::stdio::dup2_stderr;
 
 use super::arguments::Invocation;
 use super::confine::confine;
+use crate::Stats;
 use crate::backend::{Machine, StartError, VmExit, fork};
 use crate::confinement::{Namespaces, enter_namespaces};
 
@@ -181,6 +182,19 @@ impl Machine for QemuMachine {
             self.reap();
         }
         self.ended.map(|status| self.explain(status))
+    }
+
+    fn stats(&mut self) -> Option<Stats> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let bytes = |name| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+            kib.checked_mul(1024)
+        };
+        Some(Stats {
+            memory_peak: bytes("VmHWM:"),
+            ..Stats::default()
+        })
     }
 
     fn stop(&mut self) {

@@ -15,8 +15,9 @@ use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRE
 use virtio_queue::{Queue, QueueT};
 
 use super::queue::DeviceQueue;
-use super::{Activation, HostReady, Interrupt, Progress, VirtioDevice};
+use super::{Activation, HostReady, Interrupt, Progress, VirtioDevice, name};
 use crate::memory::GuestRam;
+use crate::stats::{DeviceCounters, DeviceStats};
 use registers::Register;
 pub(crate) use registers::{INTERRUPT_ACKNOWLEDGE, INTERRUPT_STATUS, QUEUE_NOTIFY};
 
@@ -42,6 +43,7 @@ pub(crate) struct Transport {
     device: Box<dyn VirtioDevice>,
     memory: GuestRam,
     interrupt: Arc<Interrupt>,
+    counters: Arc<DeviceCounters>,
     queues: Vec<QueueSetup>,
     device_features_select: u32,
     driver_features_select: u32,
@@ -119,12 +121,18 @@ impl Transport {
             device,
             memory,
             interrupt,
+            counters: Arc::default(),
             device_features_select: 0,
             driver_features_select: 0,
             driver_features: 0,
             queue_select: 0,
             status: 0,
         }
+    }
+
+    /// What the device is, and what it did so far.
+    pub(crate) fn stats(&self) -> DeviceStats {
+        self.counters.read(name(self.device.id()))
     }
 
     /// The device's descriptors of the host.
@@ -255,7 +263,11 @@ impl Transport {
             .iter()
             .map(|setup| {
                 let queue = setup.build(event_index, &self.memory)?;
-                Some(DeviceQueue::new(queue, self.memory.clone()))
+                Some(DeviceQueue::new(
+                    queue,
+                    self.memory.clone(),
+                    Arc::clone(&self.counters),
+                ))
             })
             .collect();
         let Some(queues) = queues else {

@@ -12,6 +12,10 @@ mod testing;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+use virtio_bindings::virtio_ids::{
+    VIRTIO_ID_BALLOON, VIRTIO_ID_BLOCK, VIRTIO_ID_CONSOLE, VIRTIO_ID_RNG,
+};
+
 pub(crate) use interrupt::Interrupt;
 pub(crate) use queue::{Chain, DeviceQueue, QueueError, Segment};
 
@@ -75,6 +79,17 @@ pub(crate) trait VirtioDevice: Send {
 
     /// The host's descriptor of this number may be ready; [`process`](Self::process) follows.
     fn host_ready(&mut self, _stream: usize, _ready: HostReady) {}
+}
+
+/// What a device of this id is called, in numbers for people.
+fn name(id: u32) -> &'static str {
+    match id {
+        VIRTIO_ID_BLOCK => "block",
+        VIRTIO_ID_CONSOLE => "console",
+        VIRTIO_ID_RNG => "rng",
+        VIRTIO_ID_BALLOON => "balloon",
+        _ => "unknown",
+    }
 }
 
 /// What may be possible with a descriptor of the host.

@@ -1,5 +1,6 @@
 //! A queue as a device sees it: chains that are checked once, whole.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
@@ -7,6 +8,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use super::Interrupt;
 use crate::memory::GuestRam;
+use crate::stats::DeviceCounters;
 
 /// `VIRTQ_AVAIL_F_NO_INTERRUPT`.
 const NO_INTERRUPT: u16 = 1;
@@ -46,14 +48,16 @@ pub(crate) struct DeviceQueue {
     memory: GuestRam,
     /// Something was finished since the driver was last interrupted, or chose not to be.
     finished: bool,
+    counters: Arc<DeviceCounters>,
 }
 
 impl DeviceQueue {
-    pub(super) fn new(queue: Queue, memory: GuestRam) -> Self {
+    pub(super) fn new(queue: Queue, memory: GuestRam, counters: Arc<DeviceCounters>) -> Self {
         Self {
             queue,
             memory,
             finished: false,
+            counters,
         }
     }
 
@@ -109,6 +113,7 @@ impl DeviceQueue {
     /// # Errors
     /// If the ring is malformed.
     pub(crate) fn finish(&mut self, chain: &Chain, written: usize) -> Result<(), QueueError> {
+        self.counters.count(total(&chain.readable), written);
         let written = u32::try_from(written).unwrap_or(u32::MAX);
         self.queue.add_used(&self.memory, chain.head, written)?;
         self.finished = true;

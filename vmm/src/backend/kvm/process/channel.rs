@@ -3,6 +3,7 @@
 //! A guest may have taken the process over: its owner reads messages of a bounded size, takes them
 //! for no more than a report, and lets no control character through to a terminal.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -12,6 +13,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::Stats;
 use crate::backend::{StartError, VmExit};
 
 /// Most bytes of a message.
@@ -22,6 +24,9 @@ const MAX_TEXT: usize = 1 << 10;
 const MAX_LINES: usize = 16;
 const MAX_LINE: usize = 128;
 
+/// What is sent to ask for [`Report::Stats`]: there is no other question.
+const QUESTION: [u8; 1] = [1];
+
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Report {
@@ -29,6 +34,8 @@ pub(super) enum Report {
     Started,
     /// There will be no machine.
     Failed(Failure),
+    /// What the machine did so far.
+    Stats(Stats),
     /// The machine stopped by itself, and all that its guest sent has been passed on.
     Stopped(VmExit),
 }
@@ -62,6 +69,18 @@ impl Channel {
         let bytes = postcard::to_allocvec(&report.cut()).map_err(io::Error::other)?;
         send(&self.0, &bytes, SendFlags::NOSIGNAL)?;
         Ok(())
+    }
+
+    /// Asks the other end for [`Report::Stats`].
+    pub(super) fn ask(&self) -> io::Result<()> {
+        send(&self.0, &QUESTION, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// Takes a question that has come. `false` if there will be no more.
+    pub(super) fn take_question(&self) -> bool {
+        let mut question = QUESTION;
+        recv(&self.0, &mut question, RecvFlags::DONTWAIT).is_ok_and(|(_, length)| length > 0)
     }
 
     /// Waits for the next report; `None` if there will be no more.
@@ -121,6 +140,24 @@ impl Report {
         let text = |text: String| cut(&text, MAX_TEXT);
         match self {
             Self::Started => self,
+            Self::Stats(stats) => {
+                let printable = |numbers: BTreeMap<String, u64>| {
+                    let numbers = numbers.into_iter();
+                    numbers
+                        .map(|(name, number)| (cut(&name, MAX_LINE), number))
+                        .collect()
+                };
+                let devices = stats.devices.into_iter().map(|mut device| {
+                    device.name = cut(&device.name, MAX_LINE);
+                    device
+                });
+                Self::Stats(Stats {
+                    exits: printable(stats.exits),
+                    kvm: printable(stats.kvm),
+                    devices: devices.collect(),
+                    ..stats
+                })
+            }
             Self::Stopped(exit) => Self::Stopped(match exit {
                 VmExit::Guest => exit,
                 VmExit::TripleFault { registers } => VmExit::TripleFault {

@@ -22,10 +22,11 @@ const SPARE_DESCRIPTORS: u64 = 64;
 /// Makes the machine of `config`, runs it, and reports. Returns when it has stopped, or its owner is
 /// gone.
 pub(super) fn run(config: VmConfig, namespaces: Namespaces, channel: &Channel) {
+    let counted = config.stats;
     match start(config, namespaces, channel) {
         Ok(mut machine) => {
             if channel.send(Report::Started).is_ok() {
-                attend(&mut machine, channel);
+                attend(&mut machine, counted, channel);
             }
         }
         Err(error) => {
@@ -85,24 +86,35 @@ fn leave(config: &VmConfig, channel: &Channel) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for the machine's end and reports it.
-fn attend(machine: &mut dyn Machine, channel: &Channel) {
+/// Waits for the machine's end and reports it, and what it did by then if that is `counted`; answers
+/// questions until then.
+fn attend(machine: &mut KvmMachine, counted: bool, channel: &Channel) {
     loop {
         let mut fds = [
             PollFd::from_borrowed_fd(machine.stopped(), PollFlags::IN),
-            // That it is closed need not be asked for.
-            PollFd::from_borrowed_fd(channel.as_fd(), PollFlags::empty()),
+            PollFd::from_borrowed_fd(channel.as_fd(), PollFlags::IN),
         ];
         match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(_) => return,
         }
-        if !fds[1].revents().is_empty() {
-            return;
-        }
+        let owner = fds[1].revents();
         if let Some(exit) = machine.exit() {
+            // An owner that is gone needs to know nothing.
+            if let Some(stats) = machine.stats().filter(|_| counted) {
+                let _ = channel.send(Report::Stats(stats));
+            }
             let _ = channel.send(Report::Stopped(exit));
             return;
+        }
+        if owner.contains(PollFlags::HUP) {
+            return;
+        }
+        if owner.contains(PollFlags::IN) {
+            let stats = machine.stats().unwrap_or_default();
+            if !channel.take_question() || channel.send(Report::Stats(stats)).is_err() {
+                return;
+            }
         }
     }
 }

@@ -7,13 +7,21 @@ mod tests;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 
 use self::channel::{Channel, Report};
+use crate::Stats;
 use crate::backend::{Machine, StartError, VmExit, fork};
 use crate::config::VmConfig;
 use crate::confinement::{Namespaces, enter_namespaces};
+
+/// How long a process may take to say what its machine did: one that a guest has taken over may say
+/// nothing.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The owner's side of a machine's process. Dropped, it kills the process and waits for its end.
 #[derive(Debug)]
@@ -23,6 +31,8 @@ pub(super) struct VmmProcess {
     /// The process has ended and was waited for.
     ended: bool,
     exit: Option<VmExit>,
+    /// What the process said last about what the machine did.
+    stats: Option<Stats>,
 }
 
 impl VmmProcess {
@@ -48,6 +58,7 @@ impl VmmProcess {
             channel,
             ended: false,
             exit: None,
+            stats: None,
         };
         match process.channel.receive() {
             Ok(Some(Report::Started)) => {
@@ -56,6 +67,15 @@ impl VmmProcess {
             }
             Ok(Some(Report::Failed(failure))) => Err(failure.into()),
             other => Err(failed(io::Error::other(process.explain(&other)))),
+        }
+    }
+
+    /// Takes what the process said while its machine ran, or that it says nothing any more.
+    fn take(&mut self, said: io::Result<Option<Report>>) {
+        match said {
+            Ok(Some(Report::Stats(stats))) => self.stats = Some(stats),
+            Ok(Some(Report::Stopped(exit))) => self.exit = Some(exit),
+            other => self.exit = Some(VmExit::Broken(self.explain(&other))),
         }
     }
 
@@ -97,14 +117,36 @@ impl Machine for VmmProcess {
     }
 
     fn exit(&mut self) -> Option<VmExit> {
-        if self.exit.is_none() && !self.ended {
-            self.exit = match self.channel.try_receive() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-                Ok(Some(Report::Stopped(exit))) => Some(exit),
-                other => Some(VmExit::Broken(self.explain(&other))),
-            };
+        while self.exit.is_none() && !self.ended {
+            match self.channel.try_receive() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                other => self.take(other),
+            }
         }
         self.exit.clone()
+    }
+
+    fn stats(&mut self) -> Option<Stats> {
+        // What it said at the machine's end is before the end.
+        if self.exit().is_none() && !self.ended {
+            self.stats = None;
+            // Fails if it has just ended, which is found out below.
+            let _ = self.channel.ask();
+            let limit = Timespec::try_from(PATIENCE).ok();
+            while self.stats.is_none() && self.exit.is_none() {
+                let mut fds = [PollFd::new(&self.channel, PollFlags::IN)];
+                match poll(&mut fds, limit.as_ref()) {
+                    Ok(0) => break,
+                    Err(error) if error != Errno::INTR => break,
+                    Ok(_) | Err(_) => {}
+                }
+                match self.channel.try_receive() {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    other => self.take(other),
+                }
+            }
+        }
+        self.stats.clone()
     }
 
     fn stop(&mut self) {
