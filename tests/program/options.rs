@@ -188,6 +188,6 @@ fn the_log_says_what_is_done() {
     let said = log("info");
     assert!(said.contains(r#"stage{name="kernel boot"}"#), "{said}");
     assert!(log("vmm=debug").contains("DEBUG"));
-    assert!(log("loud").contains("TERRARIUM_LOG=loud is no level"));
+    assert!(log("vmm=loud").contains("TERRARIUM_LOG=vmm=loud is no level"));
     assert_eq!(log(""), "");
 }
