@@ -17,7 +17,7 @@ use crate::units;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 SIZE is what an image's blobs and its disk take on this host. Blobs that several images share count for
-each of them; `terrarium df` counts them once.
+each of them; `terrarium disk usage` counts them once.
 
 Examples:
   terrarium images

@@ -7,7 +7,6 @@
 
 mod backend;
 mod bench;
-mod df;
 mod disk;
 mod doctor;
 mod escape;
@@ -74,7 +73,6 @@ enum Command {
     Save(save::SaveOptions),
     Rmi(rmi::RmiOptions),
     Prune(prune::PruneOptions),
-    Df(df::DfOptions),
     Disk(disk::DiskOptions),
     Kernel(kernel::KernelOptions),
     Doctor(doctor::DoctorOptions),
@@ -108,7 +106,6 @@ fn main() -> ExitCode {
         Command::Save(options) => save::run(&options),
         Command::Rmi(options) => rmi::run(&options),
         Command::Prune(options) => prune::run(&options),
-        Command::Df(options) => df::run(&options),
         Command::Disk(options) => disk::run(&options),
         Command::Kernel(options) => kernel::run(&options),
         Command::Doctor(options) => doctor::run(&options),

@@ -14,8 +14,8 @@ use crate::units;
 /// Remove blobs and disks that no image needs, and what crashed runs left
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Images that have a name stay: remove those with `terrarium rmi`. `terrarium df` shows beforehand what would
-be freed.")]
+Images that have a name stay: remove those with `terrarium rmi`. `terrarium disk usage` shows beforehand
+what would be freed.")]
 pub struct PruneOptions {
     /// Print JSON
     #[arg(long)]

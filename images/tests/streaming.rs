@@ -19,6 +19,7 @@ use std::{
 
 use common::{
     archive::archive,
+    layout::Layout,
     mount,
     scripted::{Answer, Fixture, Scripted},
 };
@@ -201,5 +202,33 @@ fn the_same_layer_twice_comes_once() {
     let server = fixture.serve(|_, _, _| Answer::Good);
     let (image, disk) = pull(&fixture, &server, &()).unwrap();
     assert_eq!(server.requests(&image.layers[0].digest.to_string()), 1);
+    assert_eq!(digest(&disk), afterwards(&fixture, &image));
+}
+
+#[test]
+fn only_what_is_missing_is_fetched() {
+    let [lower, upper]: [Vec<u8>; 2] = layers().try_into().unwrap();
+    let fixture = Fixture::of(&[lower.clone(), upper]);
+    let layout = Layout::new(&fixture.work.path().join("layout"));
+    let other = layout.image("amd64", &[lower, archive(&[("three", b"3")])]);
+    let server = fixture.serve(|_, _, _| Answer::Good);
+    let (image, _) = pull(&fixture, &server, &()).unwrap();
+    let [lower, upper] = [0, 1].map(|index| image.layers[index].digest.to_string());
+    assert_eq!((server.requests(&lower), server.requests(&upper)), (1, 1));
+
+    let name = format!("{}/x@{}", server.host, other["digest"].as_str().unwrap());
+    let platform = Platform::new("linux", "amd64", None);
+    let options = PullOptions::default();
+    let (image, disk) = disks(&fixture)
+        .pull(
+            &fixture.store,
+            &name.parse().unwrap(),
+            &platform,
+            &options,
+            &(),
+        )
+        .unwrap();
+    let third = image.layers[1].digest.to_string();
+    assert_eq!((server.requests(&lower), server.requests(&third)), (1, 1));
     assert_eq!(digest(&disk), afterwards(&fixture, &image));
 }

@@ -33,7 +33,7 @@ fn a_reader_that_has_gone_ends_a_command_quietly() {
         &["images", "--json"],
         &["inspect", "python:2.7.16-alpine3.9"],
         &["inspect", "--json", PYTHON3],
-        &["df"],
+        &["disk", "usage"],
         &["disk", "--quiet", PYTHON3],
         &["kernel", "ls"],
         &["kernel", "inspect", kernel],

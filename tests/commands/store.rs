@@ -132,11 +132,12 @@ fn an_image_of_several_names_goes_by_its_id_if_forced() {
 }
 
 #[test]
-fn what_is_freed_is_what_df_said() {
+fn what_is_freed_is_what_disk_usage_said() {
     let store = Store::new();
     store.load("localhost/a:1");
     store.does(&["disk", "-q", "localhost/a:1"]);
-    let usage = || -> Value { serde_json::from_str(&store.does(&["df", "--json"])).unwrap() };
+    let usage =
+        || -> Value { serde_json::from_str(&store.does(&["disk", "usage", "--json"])).unwrap() };
     assert_eq!(usage()["prunable_bytes"], 0);
     assert!(usage()["disk_bytes"].as_u64().unwrap() > 0);
     assert_eq!(usage()["kernel_bytes"], 0);

@@ -1,4 +1,4 @@
-//! `terrarium df`.
+//! `terrarium disk usage`.
 
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ use crate::{table, units};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 The last line is what `terrarium prune` would free.")]
-pub struct DfOptions {
+pub struct UsageOptions {
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -30,7 +30,7 @@ struct Usage {
     prunable_bytes: u64,
 }
 
-pub fn run(options: &DfOptions) -> Result<ExitCode> {
+pub fn run(options: &UsageOptions) -> Result<ExitCode> {
     let home = Home::open()?;
     let store = Store::open(&home.images())?;
     let disks = DiskCache::open(&home.disks())?;

@@ -1,10 +1,12 @@
 //! `terrarium disk`.
 
+mod usage;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
-use clap::Args;
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
 use images::{Platform, Reference};
 
 use crate::home::Home;
@@ -15,14 +17,20 @@ use crate::{progress, run};
 
 /// Build the ext4 disk of an image, for this or any other VMM
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "\
 Without --output, the path of the cached disk is printed: read it, but do not write to it. A copy in a
-file has holes where the disk is empty; a device or a pipe gets zeros there.
+file has holes where the disk is empty; a device or a pipe gets zeros there. An image that is called usage
+is `usage:latest` here.
 
 Examples:
   terrarium disk python:2.7.16-alpine3.9
-  terrarium disk -o python.ext4 python:2.7.16-alpine3.9")]
+  terrarium disk -o python.ext4 python:2.7.16-alpine3.9
+  terrarium disk usage")]
 pub struct DiskOptions {
+    #[command(subcommand)]
+    command: Option<DiskCommand>,
+
     /// Platform of the image, such as linux/amd64; the host's own if absent
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
@@ -43,14 +51,24 @@ pub struct DiskOptions {
     quiet: bool,
 
     /// The image, such as python:2.7.16-alpine3.9
-    image: Reference,
+    #[arg(required = true)]
+    image: Option<Reference>,
+}
+
+#[derive(Subcommand, Debug)]
+enum DiskCommand {
+    Usage(usage::UsageOptions),
 }
 
 pub fn run(options: &DiskOptions) -> Result<ExitCode> {
+    if let Some(DiskCommand::Usage(options)) = &options.command {
+        return usage::run(options);
+    }
+    let image = options.image.as_ref().context("No image given")?;
     let home = Home::open()?;
     let progress = progress::reporter(options.quiet);
     let wanted = run::Wanted {
-        reference: &options.image,
+        reference: image,
         platform: options.platform.as_ref(),
         pull: options.pull,
         pins: &options.pins,
