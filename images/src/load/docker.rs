@@ -4,9 +4,9 @@ use std::{collections::HashMap, io};
 
 use serde::Deserialize;
 
-use super::{Budget, Loaded, MAX_LIST, Source, unnamed};
+use super::{Loading, Source, unnamed};
 use crate::{
-    Digest, Error, Progress, Reference, Store,
+    Digest, Error, Reference,
     config::ConfigDocument,
     digest::Hasher,
     error::FileContext,
@@ -22,51 +22,39 @@ struct Saved {
     layers: Vec<String>,
 }
 
-pub(super) fn load(
-    store: &Store,
-    source: &Source,
-    progress: &dyn Progress,
-) -> Result<Vec<Loaded>, Error> {
-    let bytes = source.read("manifest.json", MAX_LIST)?;
-    let list: Vec<Saved> = serde_json::from_slice(&bytes).map_err(|error| Error::Json {
-        what: format!("manifest.json of {}", source.path().display()),
-        source: error,
-    })?;
-    let mut loader = Loader {
-        store,
-        source,
-        progress,
-        budget: Budget::new(),
-        layers: HashMap::new(),
-        loaded: Vec::new(),
-    };
-    for saved in &list {
-        loader.image(saved)?;
-    }
-    Ok(loader.loaded)
+pub(super) fn load(loading: &mut Loading<'_>) -> Result<(), Error> {
+    let list: Vec<Saved> = loading.list("manifest.json")?;
+    // Layers that have been stored, by the names of their files: each is read once, however often it
+    // occurs.
+    let mut layers = HashMap::new();
+    list.iter()
+        .try_for_each(|saved| loading.saved(saved, &mut layers))
 }
 
-struct Loader<'a> {
-    store: &'a Store,
-    source: &'a Source,
-    progress: &'a dyn Progress,
-    budget: Budget,
-    /// Layers that have been stored, by the names of their files.
-    layers: HashMap<String, Descriptor>,
-    loaded: Vec<Loaded>,
-}
-
-impl Loader<'_> {
-    fn image(&mut self, saved: &Saved) -> Result<(), Error> {
+impl Loading<'_> {
+    fn saved(
+        &mut self,
+        saved: &Saved,
+        known: &mut HashMap<String, Descriptor>,
+    ) -> Result<(), Error> {
         let config_bytes = self.source.read(&saved.config, MAX_CONFIG)?;
         let config = Descriptor::of(OCI_CONFIG, &config_bytes);
-        self.budget.take(1, config.size, self.source)?;
+        self.take(1, config.size)?;
         let what = format!("{} of {}", saved.config, self.source.path().display());
         let document = ConfigDocument::parse(&config_bytes, saved.layers.len(), &what)?;
         self.store.put(&config, &config_bytes)?;
         let mut layers = Vec::new();
         for (name, diff_id) in saved.layers.iter().zip(&document.diff_ids) {
-            layers.push(self.layer(name, *diff_id)?);
+            let layer = match known.get(name) {
+                Some(layer) => layer.clone(),
+                None => {
+                    let layer = describe_layer(self.source, name, *diff_id)?;
+                    self.layer(name, &layer)?;
+                    known.insert(name.clone(), layer.clone());
+                    layer
+                }
+            };
+            layers.push(layer);
         }
         let manifest = Manifest {
             schema_version: 2,
@@ -82,7 +70,7 @@ impl Loader<'_> {
         for tag in saved.repo_tags.iter().flatten() {
             // The first is the image's own.
             if !references.is_empty() {
-                self.budget.take(1, manifest.config.size, self.source)?;
+                self.take(1, manifest.config.size)?;
             }
             references.push(tag.parse::<Reference>()?);
         }
@@ -94,18 +82,6 @@ impl Loader<'_> {
             .map(|name| (name, descriptor.clone()));
         self.loaded.extend(named);
         Ok(())
-    }
-
-    /// Stores a layer, once however often it occurs.
-    fn layer(&mut self, name: &str, diff_id: Digest) -> Result<Descriptor, Error> {
-        if let Some(layer) = self.layers.get(name) {
-            return Ok(layer.clone());
-        }
-        let layer = describe_layer(self.source, name, diff_id)?;
-        self.store
-            .load_layer(self.source, name, &layer, self.progress)?;
-        self.layers.insert(name.to_owned(), layer.clone());
-        Ok(layer)
     }
 }
 

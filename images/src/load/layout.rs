@@ -1,8 +1,8 @@
 //! OCI image layouts (OCI image specification, image-layout.md), such as new `docker save` archives.
 
-use super::{Budget, Loaded, MAX_LIST, Source, unnamed};
+use super::{Loading, Source, unnamed};
 use crate::{
-    Digest, Error, Progress, Reference, Store,
+    Digest, Error, Reference,
     manifest::{Descriptor, Document, Index, MAX_CONFIG, MAX_MANIFEST},
     store::{check_digest, check_size},
 };
@@ -15,38 +15,16 @@ const NAMES: [&str; 2] = [
 /// How deep indexes may lie in indexes.
 const MAX_DEPTH: usize = 4;
 
-pub(super) fn load(
-    store: &Store,
-    source: &Source,
-    progress: &dyn Progress,
-) -> Result<Vec<Loaded>, Error> {
-    let bytes = source.read("index.json", MAX_LIST)?;
-    let index: Index = serde_json::from_slice(&bytes).map_err(|error| Error::Json {
-        what: format!("index.json of {}", source.path().display()),
-        source: error,
-    })?;
-    let mut loader = Loader {
-        store,
-        source,
-        progress,
-        budget: Budget::new(),
-        loaded: Vec::new(),
-    };
+pub(super) fn load(loading: &mut Loading<'_>) -> Result<(), Error> {
+    let index: Index = loading.list("index.json")?;
     for descriptor in &index.manifests {
-        loader.document(descriptor, &reference(source, descriptor)?, 0)?;
+        let reference = reference(loading.source, descriptor)?;
+        loading.document(descriptor, &reference, 0)?;
     }
-    Ok(loader.loaded)
+    Ok(())
 }
 
-struct Loader<'a> {
-    store: &'a Store,
-    source: &'a Source,
-    progress: &'a dyn Progress,
-    budget: Budget,
-    loaded: Vec<Loaded>,
-}
-
-impl Loader<'_> {
+impl Loading<'_> {
     /// Loads a manifest, or every image of an index that the source holds.
     fn document(
         &mut self,
@@ -54,18 +32,16 @@ impl Loader<'_> {
         reference: &Reference,
         depth: usize,
     ) -> Result<(), Error> {
-        self.budget.take(1, descriptor.size, self.source)?;
+        self.take(1, descriptor.size)?;
         let what = self.what("manifest", descriptor);
         let bytes = self.blob(descriptor, MAX_MANIFEST)?;
         match Document::parse(&bytes, &descriptor.media_type, &what)? {
             Document::Manifest(manifest) => {
-                self.budget.take(0, manifest.config.size, self.source)?;
+                self.take(0, manifest.config.size)?;
                 let config = self.blob(&manifest.config, MAX_CONFIG)?;
                 self.store.put(&manifest.config, &config)?;
                 for layer in &manifest.layers {
-                    let name = blob_name(&layer.digest);
-                    self.store
-                        .load_layer(self.source, &name, layer, self.progress)?;
+                    self.layer(&blob_name(&layer.digest), layer)?;
                 }
                 let mut descriptor = descriptor.clone();
                 descriptor.annotations.clear();

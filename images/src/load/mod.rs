@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::de::DeserializeOwned;
 use source::Source;
 
 use crate::{
@@ -54,13 +55,21 @@ impl Store {
 
     fn load_source(&self, source: &Source, progress: &dyn Progress) -> Result<Vec<Image>, Error> {
         let _keep = self.keep_blobs()?;
-        let loaded = if source.has("index.json") && source.has("oci-layout") {
-            layout::load(self, source, progress)?
+        let mut loading = Loading {
+            store: self,
+            source,
+            progress,
+            budget: Budget::new(),
+            loaded: Vec::new(),
+        };
+        if source.has("index.json") && source.has("oci-layout") {
+            layout::load(&mut loading)?;
         } else if source.has("manifest.json") {
-            docker::load(self, source, progress)?
+            docker::load(&mut loading)?;
         } else {
             return Err(source.not_an_image("it has neither an index.json nor a manifest.json"));
-        };
+        }
+        let loaded = loading.loaded;
         if loaded.is_empty() {
             return Err(source.not_an_image("it holds no image"));
         }
@@ -80,37 +89,55 @@ impl Store {
         self.name(entries)?;
         Ok(images)
     }
+}
 
-    /// Stores the layer that a source has under `name`.
-    fn load_layer(
-        &self,
-        source: &Source,
-        name: &str,
-        layer: &Descriptor,
-        progress: &dyn Progress,
-    ) -> Result<(), Error> {
+/// A source being loaded into a store.
+struct Loading<'a> {
+    store: &'a Store,
+    source: &'a Source,
+    progress: &'a dyn Progress,
+    budget: Budget,
+    /// Images whose manifests, configurations and layers have been stored, with the names they are to
+    /// get.
+    loaded: Vec<(Reference, Descriptor)>,
+}
+
+impl Loading<'_> {
+    /// Reads the list of what the source holds.
+    fn list<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
+        let bytes = self.source.read(name, MAX_LIST)?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::Json {
+            what: format!("{name} of {}", self.source.path().display()),
+            source: error,
+        })
+    }
+
+    /// Takes documents from the budget.
+    fn take(&mut self, documents: usize, bytes: u64) -> Result<(), Error> {
+        self.budget.take(documents, bytes, self.source)
+    }
+
+    /// Stores the layer that the source has under `name`.
+    fn layer(&self, name: &str, layer: &Descriptor) -> Result<(), Error> {
         let digest = &layer.digest;
-        let present = match self.ingest(layer)? {
+        let present = match self.store.ingest(layer)? {
             Ingest::Present => true,
             Ingest::Wanted(mut writer) => {
-                progress.event(Event::LayerStarted {
+                self.progress.event(Event::LayerStarted {
                     digest,
                     size: layer.size,
                 });
                 writer.restart()?;
-                let (mut content, _) = source.open_file(name)?;
-                writer.copy(&mut content, source.path(), progress)?;
+                let (mut content, _) = self.source.open_file(name)?;
+                writer.copy(&mut content, self.source.path(), self.progress)?;
                 writer.finish()?;
                 false
             }
         };
-        progress.event(Event::LayerDone { digest, present });
+        self.progress.event(Event::LayerDone { digest, present });
         Ok(())
     }
 }
-
-/// An image whose manifest, configuration and layers have been stored, and the name it is to get.
-type Loaded = (Reference, Descriptor);
 
 /// What a source may still ask for.
 struct Budget {

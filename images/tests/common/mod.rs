@@ -13,6 +13,7 @@ pub(crate) mod mount;
 pub(crate) mod registry;
 pub(crate) mod scripted;
 pub(crate) mod snapshot;
+pub(crate) mod stored;
 
 use std::process::{Command, Output};
 
