@@ -6,7 +6,10 @@ mod common;
 
 use std::{fs, path::Path, thread};
 
-use common::scripted::{Answer, Fixture};
+use common::{
+    odd::messages,
+    scripted::{Answer, Fixture},
+};
 use images::{Error, Platform, PullOptions, Reference, RegistryConfig};
 
 #[test]
@@ -247,17 +250,6 @@ fn redirects_end() {
     }
 }
 
-/// What a pull says in full.
-fn told(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    text
-}
-
 #[test]
 fn what_never_ends_is_cut_off() {
     const ENDLESS: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
@@ -310,7 +302,7 @@ fn a_wrong_length_is_noticed() {
         let fixture = Fixture::new();
         let error = fixture.fails(move |_, _, _| Answer::Raw(head, b""));
         let known = matches!(error, Error::Transport { .. } | Error::Json { .. });
-        assert!(known, "{head:?}: {}", told(&error));
+        assert!(known, "{head:?}: {}", messages(&error));
     };
     // At the same time: each is tried again and again.
     thread::scope(|scope| {
@@ -352,7 +344,7 @@ fn a_token_service_is_asked_over_http_only() {
             )
             .unwrap_err();
         let known = matches!(error, Error::BadAnswer { .. } | Error::Unauthorized { .. });
-        assert!(known, "{realm}: {}", told(&error));
+        assert!(known, "{realm}: {}", messages(&error));
     }
 }
 

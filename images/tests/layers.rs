@@ -5,56 +5,20 @@
 
 mod common;
 
-use std::{error::Error as _, fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use common::{
     archive::archive,
-    layout::{GZIP_LAYER, Layout, gzip},
-    mount, run,
+    layout::gzip,
+    mount,
+    odd::{access_control_list, build_with, messages, with_xattr},
+    run,
 };
-use images::{Digest, Disk, DiskCache, Error, Limits, Store};
-use proptest::{prelude::*, sample::Index};
-
-/// Builds a disk of layers as they are, with the diff_ids given; a failure must leave nothing.
-fn build_with(work: &Path, layers: &[(Vec<u8>, Digest)], limits: Limits) -> Result<Disk, Error> {
-    let folder = work.join("layout");
-    let mut layout = Layout::new(&folder);
-    let described: Vec<_> = layers
-        .iter()
-        .map(|(blob, _)| layout.blob(GZIP_LAYER, blob))
-        .collect();
-    let diff_ids: Vec<_> = layers
-        .iter()
-        .map(|(_, diff_id)| diff_id.to_string())
-        .collect();
-    let image = layout.manifest("amd64", &described, &diff_ids);
-    layout.name(image, "x");
-    let store = Store::open(&work.join("images")).unwrap();
-    let image = store.load(&folder, &()).unwrap().remove(0);
-    let disks = DiskCache::open(&work.join("disks"))
-        .unwrap()
-        .with_limits(limits);
-    let built = disks.disk(&store, &image, &());
-    if built.is_err() {
-        assert_eq!(fs::read_dir(work.join("disks")).unwrap().count(), 0);
-    }
-    built
-}
+use images::{Digest, Disk, Error, Limits};
 
 fn build(work: &Path, archive: &[u8]) -> Result<Disk, Error> {
     let layer = (gzip(archive), Digest::of(archive));
     build_with(work, &[layer], Limits::default())
-}
-
-/// The chain of messages.
-fn messages(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 #[test]
@@ -194,35 +158,9 @@ fn every_sparse_format_of_gnu_tar_reads_back() {
 }
 
 /// An archive of one directory with an extended attribute.
-fn with_xattr(name: &str, value: &[u8]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    let key = format!("SCHILY.xattr.{name}");
-    builder
-        .append_pax_extensions([(key.as_str(), value)])
-        .unwrap();
-    let mut header = tar::Header::new_ustar();
-    header.set_entry_type(tar::EntryType::Directory);
-    header.set_mode(0o755);
-    header.set_size(0);
-    builder.append_data(&mut header, "d", &[][..]).unwrap();
-    builder.into_inner().unwrap()
-}
-
 #[test]
 fn access_control_lists_reach_the_kernel() {
-    // user::rwx, user:1000:r-x, group::r-x, mask::rwx, other::---
-    let mut acl = 2_u32.to_le_bytes().to_vec();
-    for (tag, permissions, id) in [
-        (1_u16, 7_u16, u32::MAX),
-        (2, 5, 1000),
-        (4, 5, u32::MAX),
-        (16, 7, u32::MAX),
-        (32, 0, u32::MAX),
-    ] {
-        acl.extend_from_slice(&tag.to_le_bytes());
-        acl.extend_from_slice(&permissions.to_le_bytes());
-        acl.extend_from_slice(&id.to_le_bytes());
-    }
+    let acl = access_control_list();
     for name in ["system.posix_acl_access", "system.posix_acl_default"] {
         let work = tempfile::tempdir().unwrap();
         let disk = build(work.path(), &with_xattr(name, &acl)).unwrap();
@@ -290,33 +228,4 @@ fn a_full_disk_leaves_nothing() {
         "{}",
         messages(&error)
     );
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn no_changed_archive_breaks_the_builder(changes in prop::collection::vec((any::<Index>(), any::<u8>()), 1..6)) {
-        let mut bytes = [
-            with_xattr("user.a", b"value"),
-            archive(&[("a/b", b"content"), (&"long/".repeat(40), b"x"), (".wh.c", b"")]),
-        ].concat();
-        for (place, value) in changes {
-            let place = place.index(bytes.len());
-            bytes[place] = value;
-        }
-        // Headers keep their checksums, or little would get past them.
-        for block in bytes.chunks_exact_mut(512) {
-            if block[257..262] == *b"ustar" {
-                block[148..156].fill(b' ');
-                let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
-                block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-            }
-        }
-        let work = tempfile::tempdir().unwrap();
-        let layer = (bytes.clone(), Digest::of(&bytes));
-        if let Ok(disk) = build_with(work.path(), &[layer], Limits::default()) {
-            mount::check(disk.path());
-        }
-    }
 }

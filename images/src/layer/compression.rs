@@ -199,9 +199,10 @@ impl Read for ZstdFrames {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::{io::Write, sync::LazyLock};
 
     use flate2::{Compression, write::GzEncoder};
+    use proptest::{prelude::*, sample::Index};
     use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
     use super::*;
@@ -298,6 +299,29 @@ mod tests {
         }
         for bytes in [&[0; 1024][..], b""] {
             assert!(inflate(bytes.to_vec()).unwrap() == bytes);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_changed_stream_breaks_the_decoder(
+            is_zstd in any::<bool>(),
+            changes in prop::collection::vec((any::<Index>(), any::<u8>()), 1..6),
+        ) {
+            static STREAMS: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
+                let content = &content()[..40_000];
+                [gzip(content), zstd(content)]
+            });
+            let mut bytes = STREAMS[usize::from(is_zstd)].clone();
+            for (place, value) in changes {
+                let place = place.index(bytes.len());
+                bytes[place] = value;
+            }
+            let source = Box::new(io::Cursor::new(bytes));
+            if let Ok(decoder) = Decoder::new(source, MAX_WINDOW) {
+                // Whatever comes out is judged by its digest.
+                let _ = io::copy(&mut decoder.take(1 << 24), &mut io::sink());
+            }
         }
     }
 }

@@ -10,6 +10,7 @@
 pub(crate) mod archive;
 pub(crate) mod layout;
 pub(crate) mod mount;
+pub(crate) mod odd;
 pub(crate) mod registry;
 pub(crate) mod scripted;
 pub(crate) mod snapshot;

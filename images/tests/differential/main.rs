@@ -15,7 +15,7 @@ mod generate;
 
 use std::{path::Path, process::Command};
 
-use common::{layout::Layout, mount, snapshot};
+use common::{layout::Layout, mount, odd::messages, snapshot};
 use images::{DiskCache, Store};
 use proptest::{
     prelude::*,
@@ -110,7 +110,7 @@ fn compare(archives: &[Vec<u8>]) -> Result<bool, TestCaseError> {
         }
         (Ok(_), Err(theirs)) => Err(TestCaseError::fail(format!("only umoci fails: {theirs}"))),
         (Err(ours), Ok(())) => {
-            let chain = chain_of(&ours);
+            let chain = messages(&ours);
             Err(TestCaseError::fail(format!("only we fail: {chain}")))
         }
     }
@@ -128,14 +128,4 @@ fn unpack(layout: &Path, bundle: &Path) -> Result<(), String> {
     } else {
         Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }
-}
-
-fn chain_of(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

@@ -8,7 +8,7 @@ mod import;
 mod pull;
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -68,9 +68,17 @@ impl Store {
         let mut bytes = 0;
         let mut pending = vec![self.dir.clone()];
         while let Some(dir) = pending.pop() {
-            for entry in fs::read_dir(&dir).map_err(io_error("list", &dir))? {
+            let entries = match fs::read_dir(&dir) {
+                // Renamed or removed while this looked, as below.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                entries => entries.map_err(io_error("list", &dir))?,
+            };
+            for entry in entries {
                 let path = entry.map_err(io_error("list", &dir))?.path();
-                let metadata = fs::symlink_metadata(&path).map_err(io_error("examine", &path))?;
+                let metadata = match fs::symlink_metadata(&path) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    metadata => metadata.map_err(io_error("examine", &path))?,
+                };
                 bytes += metadata.blocks() * 512;
                 if metadata.is_dir() {
                     pending.push(path);
