@@ -9,6 +9,8 @@ pub struct BootOptions {
     pub serial: bool,
     /// The kernel says all it has to say, and guest-init with it.
     pub debug: bool,
+    /// The kernel does not move itself to a random address.
+    pub no_kaslr: bool,
 }
 
 /// The arguments for a kernel, each because of its configuration or because every guest wants it.
@@ -58,6 +60,12 @@ pub(crate) fn arguments(kernel: &Kernel, options: &BootOptions) -> Vec<String> {
         }
     }
     // Elsewhere the device tree says which serial port is the console.
+
+    // An arm64 kernel moves itself, by a seed of the device tree. On x86_64 the loader does it, and the
+    // kernel does not know the word.
+    if options.no_kaslr && !x86 && config.is_built_in("CONFIG_RANDOMIZE_BASE") {
+        add("nokaslr");
+    }
 
     // The host's seed and the CPU's own generator make the guest's randomness ready at once. Newer
     // kernels have no such options and trust both.

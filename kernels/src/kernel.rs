@@ -165,6 +165,12 @@ impl Kernel {
         }
     }
 
+    /// Its configuration allows to start it at a random address (KASLR), by a loader on x86_64.
+    #[must_use]
+    pub fn can_be_moved(&self) -> bool {
+        self.config.is_built_in("CONFIG_RANDOMIZE_BASE")
+    }
+
     /// The drivers that guests need or may need, and where this kernel has each.
     pub fn drivers(&self) -> impl Iterator<Item = (&'static Driver, Presence)> {
         DRIVERS.iter().map(|driver| {

@@ -186,9 +186,12 @@ fn arguments_follow_the_configuration() {
     let options = BootOptions {
         serial: true,
         debug: true,
+        no_kaslr: true,
     };
     let loud = kernel.boot_arguments(&options);
     assert!(loud.contains(&"console=ttyS0".to_owned()), "{loud:?}");
+    // The loader moves it: the kernel itself does not know the word.
+    assert!(!loud.contains(&"nokaslr".to_owned()), "{loud:?}");
     assert!(!loud.contains(&"quiet".to_owned()) && !loud.iter().any(|a| a.starts_with("8250")));
 }
 
@@ -202,6 +205,7 @@ fn kernels_of_two_architectures_do_not_meet() {
     image.extend_from_slice(format!("Linux version {VERSION} (x)").as_bytes());
     let mut files = package_files();
     files[0].1 = image.clone();
+    files[1].1.extend_from_slice(b"CONFIG_RANDOMIZE_BASE=y\n");
     let arm = scratch.file("arm.deb", &deb(&files));
     let arm = scratch.store.import_deb(&arm).unwrap();
 
@@ -209,6 +213,14 @@ fn kernels_of_two_architectures_do_not_meet() {
     assert_eq!(arm.discovery(), Discovery::DeviceTree);
     assert_eq!(fs::read(arm.vmlinux()).unwrap(), image);
     assert_eq!(arm.modules_at_boot().unwrap(), MODULES_AT_BOOT);
+    let options = BootOptions {
+        no_kaslr: true,
+        ..BootOptions::default()
+    };
+    assert!(arm.can_be_moved() && !x86.can_be_moved());
+    assert!(arm.boot_arguments(&options).contains(&"nokaslr".to_owned()));
+    let moved = arm.boot_arguments(&BootOptions::default());
+    assert!(!moved.contains(&"nokaslr".to_owned()));
     for kernel in [&x86, &arm] {
         let id = |found: Result<Kernel, Error>| found.unwrap().id().to_owned();
         let store = &scratch.store;

@@ -50,6 +50,7 @@ pub fn describe(
     let arguments = files.kernel.boot_arguments(&BootOptions {
         serial,
         debug: options.debug,
+        no_kaslr: options.no_kaslr,
     });
     let encoded = spec
         .encode()
@@ -70,6 +71,7 @@ pub fn describe(
             InitramfsPart::File(files.initramfs.clone()),
             InitramfsPart::Bytes(archive),
         ],
+        kaslr: files.kernel.can_be_moved() && !options.no_kaslr,
         command_line: arguments.join(" "),
         discovery: match files.kernel.discovery() {
             kernels::Discovery::Acpi => Discovery::Acpi,

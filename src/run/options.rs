@@ -110,6 +110,10 @@ pub struct RunOptions {
     #[arg(long, value_name = "KERNEL")]
     pub kernel: Option<String>,
 
+    /// Start the kernel at the address it was linked for, not at a random one
+    #[arg(long)]
+    pub no_kaslr: bool,
+
     /// Give the guest a serial port and show its kernel's messages on standard error
     #[arg(long, value_enum, value_name = "CONSOLE")]
     pub console: Option<Console>,

@@ -33,6 +33,9 @@ pub struct VmConfig {
     pub kernel: PathBuf,
     /// The initramfs: its parts are put one after the other, each padded to 4 bytes.
     pub initramfs: Vec<InitramfsPart>,
+    /// Lets an x86_64 kernel with relocations behind its ELF file start at random addresses, physical and
+    /// its own (KASLR). Other kernels move by themselves or not at all.
+    pub kaslr: bool,
     /// The kernel's command line, without what a backend adds to describe its own devices.
     pub command_line: String,
     /// How the kernel finds virtio-mmio devices.

@@ -16,6 +16,7 @@ mod self_test;
 mod signals;
 pub mod stats;
 mod stream;
+mod vmlinux;
 
 pub use backend::{Backend, Machine, StartError, VmExit};
 pub use config::VmConfig;

@@ -93,7 +93,7 @@ impl Guest {
         let kernel = inputs::kernel();
         let options = BootOptions {
             serial: true,
-            debug: false,
+            ..BootOptions::default()
         };
         let run = Archive::new()
             .file(guest_init::spec::PATH, 0o600, spec)
@@ -114,6 +114,7 @@ impl Guest {
             memory: 192 << 20,
             kernel: kernel.vmlinux(),
             initramfs: vec![InitramfsPart::File(initramfs), InitramfsPart::Bytes(run)],
+            kaslr: kernel.can_be_moved(),
             command_line: kernel.boot_arguments(&options).join(" "),
             discovery: match kernel.discovery() {
                 Discovery::CommandLine => vmm::config::Discovery::CommandLine,

@@ -78,7 +78,7 @@ impl Host {
         };
         let mut arguments = self.kernel.boot_arguments(&BootOptions {
             serial: true,
-            debug: false,
+            ..BootOptions::default()
         });
         arguments.push(format!("scenario={} vcpus={vcpus}", self.scenario));
         let machine = Kvm.start(VmConfig {
@@ -87,6 +87,7 @@ impl Host {
             memory,
             kernel: self.kernel.vmlinux(),
             initramfs: vec![InitramfsPart::Bytes(self.initramfs.clone())],
+            kaslr: self.kernel.can_be_moved(),
             command_line: arguments.join(" "),
             discovery: match self.kernel.discovery() {
                 kernels::Discovery::Acpi => Discovery::Acpi,

@@ -18,6 +18,7 @@ pub(crate) fn config(kernel: PathBuf) -> VmConfig {
         vcpus: 1,
         memory: 64 << 20,
         kernel,
+        kaslr: true,
         initramfs: Vec::new(),
         command_line: String::new(),
         discovery: Discovery::Acpi,

@@ -2,7 +2,7 @@
 
 use linux_loader::loader::bootparam::{SETUP_RNG_SEED, boot_e820_entry, boot_params};
 use linux_loader::loader::{Elf, KernelLoader};
-use vm_memory::{ByteValued, GuestAddress};
+use vm_memory::{ByteValued, GuestAddress, GuestMemoryBackend};
 
 use super::{Chipset, acpi, layout, memory_ranges, mptable};
 use crate::backend::StartError;
@@ -10,9 +10,15 @@ use crate::boot::{self, write};
 use crate::config::{Discovery, VmConfig};
 use crate::devices::MmioSlot;
 use crate::memory::GuestRam;
+use crate::vmlinux::{self, Vmlinux};
 
 const E820_RAM: u32 = 1;
 const E820_RESERVED: u32 = 2;
+
+/// In `loadflags`: the kernel was moved, and is to choose the places of its other memory at random too.
+const KASLR_FLAG: u8 = 1 << 1;
+/// The size of the kernel's own part of its address space (`KERNEL_IMAGE_SIZE`).
+const KERNEL_ADDRESSES: u64 = 1 << 30;
 
 /// Where and how the first vCPU starts.
 #[derive(Clone, Copy, Debug)]
@@ -31,9 +37,10 @@ pub(crate) fn load(
     devices: &[MmioSlot],
     _chipset: &Chipset,
 ) -> Result<Entry, StartError> {
-    let (address, kernel_end) = load_kernel(memory, config)?;
+    let mut kernel = Vmlinux::open(config)?;
     let low_memory = config.memory.min(layout::HOLE_START);
-    let ramdisk = boot::load_initramfs(memory, config, kernel_end..low_memory)?;
+    let ramdisk = boot::load_initramfs(memory, config, kernel.range().end..low_memory)?;
+    let address = load_kernel(memory, config, &mut kernel, ramdisk.address.0)?;
     let command_line = command_line(config, devices)?;
     // Memory is zero: the final NUL is there.
     write(memory, command_line.as_bytes(), layout::COMMAND_LINE)?;
@@ -44,6 +51,9 @@ pub(crate) fn load(
     params.hdr.boot_flag = 0xaa55;
     params.hdr.header = u32::from_le_bytes(*b"HdrS");
     params.hdr.type_of_loader = 0xff;
+    if kernel.moves() {
+        params.hdr.loadflags |= KASLR_FLAG;
+    }
     params.hdr.cmd_line_ptr = low_address(layout::COMMAND_LINE);
     params.hdr.cmdline_size = u32::try_from(command_line.len()).unwrap_or(u32::MAX);
     params.hdr.setup_data = layout::SETUP_DATA.0;
@@ -75,15 +85,36 @@ pub(crate) fn load(
     Ok(Entry { address })
 }
 
-fn load_kernel(memory: &GuestRam, config: &VmConfig) -> Result<(GuestAddress, u64), StartError> {
-    let mut file = boot::open_kernel(&config.kernel)?;
-    let kernel =
-        Elf::load(memory, None, &mut file, Some(layout::HIGH_MEMORY)).map_err(|error| {
+/// Loads the kernel below `end`, and gives its entry point.
+fn load_kernel(
+    memory: &GuestRam,
+    config: &VmConfig,
+    kernel: &mut Vmlinux,
+    end: u64,
+) -> Result<GuestAddress, StartError> {
+    let physical = kernel.random_distance(end.min(vmlinux::PHYSICAL_END))?;
+    // No offset at all leaves the loader's own checks of the addresses in force.
+    let offset = kernel.moves().then_some(GuestAddress(physical));
+    let loaded =
+        Elf::load(memory, offset, kernel.file(), Some(layout::HIGH_MEMORY)).map_err(|error| {
             let reason = format!("it is not an ELF vmlinux or does not fit ({error})");
             boot::cannot_load(config, &reason)
         })?;
-    let entry = boot::check_entry(memory, config, kernel.kernel_load)?;
-    Ok((entry, kernel.kernel_end))
+    if kernel.moves() {
+        let range = kernel.range();
+        let image = usize::try_from(range.end - range.start)
+            .ok()
+            .and_then(|size| {
+                memory
+                    .get_slice(GuestAddress(range.start + physical), size)
+                    .ok()
+            })
+            .ok_or_else(|| boot::cannot_load(config, "it does not fit"))?;
+        let distance = kernel.random_distance(KERNEL_ADDRESSES)?;
+        let offset = |place: u64| place.checked_sub(range.start);
+        kernel.relocate(&image, offset, distance, config)?;
+    }
+    boot::check_entry(memory, config, loaded.kernel_load)
 }
 
 /// The kernel's command line.

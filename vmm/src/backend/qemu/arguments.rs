@@ -9,7 +9,8 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::{Accelerator, guest};
 use crate::backend::StartError;
-use crate::config::{Disk, InitramfsPart, VmConfig, Writes};
+use crate::config::{Arch, Disk, InitramfsPart, VmConfig, Writes};
+use crate::vmlinux::{self, Vmlinux};
 
 /// Everything to start QEMU with.
 #[derive(Debug, Default)]
@@ -63,12 +64,20 @@ pub(super) fn describe(
     invocation.add(["-smp", &config.vcpus.to_string()]);
     invocation.add(["-m", &format!("{}K", config.memory / 1024)]);
 
-    invocation.add(["-kernel", utf8(&config.kernel)?]);
-    invocation.readable.push(config.kernel.clone());
-    let initramfs = join(config.initramfs).map_err(|source| StartError::Host {
+    let initramfs = join(&config.initramfs).map_err(|source| StartError::Host {
         what: "Failed to put the initramfs together".to_owned(),
         source,
     })?;
+    match moved_kernel(&config, &initramfs)? {
+        Some(kernel) => {
+            let kernel = invocation.inherit(kernel.into());
+            invocation.add(["-kernel", &format!("/proc/self/fd/{kernel}")]);
+        }
+        None => {
+            invocation.add(["-kernel", utf8(&config.kernel)?]);
+            invocation.readable.push(config.kernel.clone());
+        }
+    }
     let initramfs = invocation.inherit(initramfs.into());
     invocation.add(["-initrd", &format!("/proc/self/fd/{initramfs}")]);
     let command_line = [config.command_line]
@@ -164,14 +173,36 @@ fn utf8(path: &Path) -> Result<&str, StartError> {
     })
 }
 
+/// The kernel at a random address, if it is one that can be moved.
+fn moved_kernel(config: &VmConfig, initramfs: &File) -> Result<Option<File>, StartError> {
+    if !config.kaslr || config.arch != Arch::X86_64 {
+        return Ok(None);
+    }
+    let kernel = Vmlinux::open(config)?;
+    if !kernel.moves() {
+        return Ok(None);
+    }
+    // QEMU puts the initramfs at the end of memory, but for tables of its own.
+    let metadata = initramfs.metadata().map_err(|source| StartError::Host {
+        what: "Cannot read the initramfs".to_owned(),
+        source,
+    })?;
+    let end = config.memory.saturating_sub(metadata.len() + QEMU_TABLES);
+    let distance = kernel.random_distance(end.min(vmlinux::PHYSICAL_END))?;
+    kernel.moved(distance, config).map(Some)
+}
+
+/// More bytes than QEMU's own tables take at the end of memory.
+const QEMU_TABLES: u64 = 1 << 20;
+
 /// QEMU takes one initramfs: all parts in one anonymous file, each padded to 4 bytes.
-fn join(parts: Vec<InitramfsPart>) -> io::Result<File> {
+fn join(parts: &[InitramfsPart]) -> io::Result<File> {
     let mut joined = File::from(memfd_create("initramfs", MemfdFlags::CLOEXEC)?);
     for part in parts {
         let length = match part {
-            InitramfsPart::File(path) => io::copy(&mut open(&path)?, &mut joined)?,
+            InitramfsPart::File(path) => io::copy(&mut open(path)?, &mut joined)?,
             InitramfsPart::Bytes(bytes) => {
-                joined.write_all(&bytes)?;
+                joined.write_all(bytes)?;
                 bytes.len() as u64
             }
         };
@@ -195,7 +226,7 @@ mod tests {
     #[test]
     fn initramfs_parts_start_at_multiples_of_four() {
         let parts = [b"12345".to_vec(), b"6789".to_vec(), b"x".to_vec()];
-        let joined = join(parts.map(InitramfsPart::Bytes).into()).unwrap();
+        let joined = join(&parts.map(InitramfsPart::Bytes)).unwrap();
         let mut contents = String::new();
         File::open(format!("/proc/self/fd/{}", joined.as_raw_fd()))
             .unwrap()
