@@ -2,6 +2,9 @@
 #
 #   TERRARIUM_TEST_KERNEL_DEB  Debian's linux-image-cloud package, unmodified
 #   TERRARIUM_TEST_KERNEL_DEB_ARM64  the same for arm64, whatever this machine is
+#   TERRARIUM_TEST_KERNEL_DEB_ORDINARY  Debian's linux-image package for all machines (kernels stage)
+#   TERRARIUM_TEST_KERNEL_MINIMAL  the folder of scripts/build-kernel (kernels stage)
+#   TERRARIUM_TEST_ALPINE_REPOSITORY  a signed repository that holds Debian's kernel (kernels stage)
 #   TERRARIUM_TEST_BUSYBOX     a static busybox
 #   TERRARIUM_TEST_GUEST_INIT  guest-init as it is embedded in the command
 #   TERRARIUM_TEST_STANDIN     OCI layout of localhost/python:2.7.18-standin
@@ -62,6 +65,15 @@ test_files() {
 	TERRARIUM_TEST_STANDIN_ARM64=$("$root/tests/fixtures/stand-in-image" --arch arm64)
 	TERRARIUM_TEST_PYTHON=$("$root/tests/fixtures/official-image")
 	export TERRARIUM_TEST_{BUSYBOX,KERNEL_DEB,KERNEL_DEB_ARM64,STANDIN,STANDIN_ARM64,PYTHON}
+}
+
+# What only the kernels stage needs.
+test_kernels() {
+	TERRARIUM_TEST_KERNEL_DEB_ORDINARY=$("$root/scripts/debian-package" \
+		"linux-image-$(dpkg --print-architecture)")
+	TERRARIUM_TEST_ALPINE_REPOSITORY=$("$root/tests/fixtures/alpine-repository" "$TERRARIUM_TEST_KERNEL_DEB")
+	TERRARIUM_TEST_KERNEL_MINIMAL=$("$root/scripts/build-kernel")
+	export TERRARIUM_TEST_KERNEL_{DEB_ORDINARY,MINIMAL} TERRARIUM_TEST_ALPINE_REPOSITORY
 }
 
 # The stores, filled by the command as it is now.

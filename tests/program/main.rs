@@ -14,6 +14,8 @@ mod bench;
 mod doctor;
 mod exit_codes;
 mod foreign;
+mod kaslr;
+mod kernels;
 mod options;
 mod prune;
 mod refusals;

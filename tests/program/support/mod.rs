@@ -1,6 +1,7 @@
 //! What the tests are given, by environment variables that `scripts/test` sets, and how they use it.
 
 pub mod layout;
+pub mod mirror;
 pub mod proxy;
 pub mod pty;
 #[path = "../../../images/tests/common/registry.rs"]

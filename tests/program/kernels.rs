@@ -1,0 +1,116 @@
+//! Every kind of kernel boots the image. A stage of its own (`scripts/test kernels`), because building the
+//! minimal kernel takes minutes; `scripts/test program` leaves these tests out.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::{assert_output, given, home, mirror, output, python2, terrarium};
+
+/// A store with the images of the test home and a kernel of its own.
+struct OwnKernel {
+    home: tempfile::TempDir,
+    id: String,
+}
+
+impl OwnKernel {
+    /// Gets a kernel by `terrarium kernel` with these arguments.
+    fn by(arguments: &[&str]) -> Self {
+        let own = tempfile::tempdir().unwrap();
+        for folder in ["images", "disks"] {
+            symlink(home().join(folder), own.path().join(folder)).unwrap();
+        }
+        let mut command = terrarium();
+        command.env("TERRARIUM_HOME", own.path());
+        let made = output(command.arg("kernel").args(arguments));
+        let said = String::from_utf8_lossy(&made.stderr);
+        assert_eq!(made.status.code(), Some(0), "{said}");
+        let listed = output(command_in(own.path()).args(["kernel", "ls", "--json"]));
+        let kernels: Value = serde_json::from_slice(&listed.stdout).unwrap();
+        let id = kernels[0]["id"].as_str().unwrap().to_owned();
+        Self { home: own, id }
+    }
+
+    fn inspect(&self) -> Value {
+        let mut command = command_in(self.home.path());
+        let output = output(command.args(["kernel", "inspect", "--json", &self.id]));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Runs a line of Python with two CPUs, on a disk that is written to, and checks which kernel it saw.
+    fn boots(&self, release: &str) {
+        let program = "\
+import os, platform
+open('/written', 'w').write('x' * 1000000); os.system('sync')
+print platform.release(), os.path.getsize('/written'), os.sysconf('SC_NPROCESSORS_ONLN')
+print len(os.urandom(8)), os.path.exists('/dev/hwrng')";
+        let mut command = python2(["--cpus", "2"], program);
+        command.env("TERRARIUM_HOME", self.home.path());
+        let expected = format!("{release} 1000000 2\n8 True\n");
+        assert_output(&output(&mut command), 0, &expected);
+    }
+}
+
+fn command_in(home: &Path) -> std::process::Command {
+    let mut command = terrarium();
+    command.env("TERRARIUM_HOME", home);
+    command
+}
+
+fn release(kernel: &Value) -> &str {
+    kernel["version"].as_str().unwrap()
+}
+
+#[test]
+fn the_cloud_kernel_boots() {
+    let kernel = OwnKernel::by(&["import", "--deb", &given("TERRARIUM_TEST_KERNEL_DEB")]);
+    let inspected = kernel.inspect();
+    assert!(release(&inspected).contains("-cloud-"), "{inspected}");
+    kernel.boots(release(&inspected));
+}
+
+#[test]
+fn the_ordinary_kernel_boots() {
+    let kernel = OwnKernel::by(&["import", "--deb", &given("TERRARIUM_TEST_KERNEL_DEB_ORDINARY")]);
+    let inspected = kernel.inspect();
+    assert!(!release(&inspected).contains("-cloud-"), "{inspected}");
+    // Its ext4 is a module, which needs others.
+    let modules = inspected["modules_at_boot"].as_array().unwrap();
+    assert!(modules.contains(&"ext4".into()) && modules.contains(&"jbd2".into()));
+    kernel.boots(release(&inspected));
+}
+
+#[test]
+fn a_kernel_from_a_signed_alpine_repository_boots() {
+    let repository = PathBuf::from(given("TERRARIUM_TEST_ALPINE_REPOSITORY"));
+    let keys = repository.join("keys");
+    let mirror = mirror::serve(repository);
+    let kernel = OwnKernel::by(&["pull", "--mirror", &mirror, "--keys", keys.to_str().unwrap()]);
+    let inspected = kernel.inspect();
+    let source = inspected["source"].as_str().unwrap();
+    assert!(source.starts_with("linux-virt-") && source.ends_with(".apk"), "{source}");
+    kernel.boots(release(&inspected));
+}
+
+#[test]
+fn the_minimal_kernel_boots() {
+    let folder = PathBuf::from(given("TERRARIUM_TEST_KERNEL_MINIMAL"));
+    let (vmlinuz, config) = (folder.join("vmlinuz"), folder.join("config"));
+    let kernel = OwnKernel::by(&[
+        "import",
+        "--vmlinuz",
+        vmlinuz.to_str().unwrap(),
+        "--config",
+        config.to_str().unwrap(),
+    ]);
+    let inspected = kernel.inspect();
+    assert!(release(&inspected).ends_with("-terrarium"), "{inspected}");
+    // Nothing is a module, and nothing that the catalogue knows is missing, but for PCI.
+    assert_eq!(inspected["modules_at_boot"], Value::Array(Vec::new()));
+    for driver in inspected["drivers"].as_array().unwrap() {
+        let expected = if driver["name"] == "virtio_pci" { "missing" } else { "built in" };
+        assert_eq!(driver["presence"], expected, "{driver}");
+    }
+    kernel.boots(release(&inspected));
+}
