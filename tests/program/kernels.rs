@@ -72,7 +72,11 @@ fn the_cloud_kernel_boots() {
 
 #[test]
 fn the_ordinary_kernel_boots() {
-    let kernel = OwnKernel::by(&["import", "--deb", &given("TERRARIUM_TEST_KERNEL_DEB_ORDINARY")]);
+    let kernel = OwnKernel::by(&[
+        "import",
+        "--deb",
+        &given("TERRARIUM_TEST_KERNEL_DEB_ORDINARY"),
+    ]);
     let inspected = kernel.inspect();
     assert!(!release(&inspected).contains("-cloud-"), "{inspected}");
     // Its ext4 is a module, which needs others.
@@ -86,10 +90,19 @@ fn a_kernel_from_a_signed_alpine_repository_boots() {
     let repository = PathBuf::from(given("TERRARIUM_TEST_ALPINE_REPOSITORY"));
     let keys = repository.join("keys");
     let mirror = mirror::serve(repository);
-    let kernel = OwnKernel::by(&["pull", "--mirror", &mirror, "--keys", keys.to_str().unwrap()]);
+    let kernel = OwnKernel::by(&[
+        "pull",
+        "--mirror",
+        &mirror,
+        "--keys",
+        keys.to_str().unwrap(),
+    ]);
     let inspected = kernel.inspect();
     let source = inspected["source"].as_str().unwrap();
-    assert!(source.starts_with("linux-virt-") && source.ends_with(".apk"), "{source}");
+    assert!(
+        source.starts_with("linux-virt-") && source.ends_with(".apk"),
+        "{source}"
+    );
     kernel.boots(release(&inspected));
 }
 
@@ -109,7 +122,11 @@ fn the_minimal_kernel_boots() {
     // Nothing is a module, and nothing that the catalogue knows is missing, but for PCI.
     assert_eq!(inspected["modules_at_boot"], Value::Array(Vec::new()));
     for driver in inspected["drivers"].as_array().unwrap() {
-        let expected = if driver["name"] == "virtio_pci" { "missing" } else { "built in" };
+        let expected = if driver["name"] == "virtio_pci" {
+            "missing"
+        } else {
+            "built in"
+        };
         assert_eq!(driver["presence"], expected, "{driver}");
     }
     kernel.boots(release(&inspected));

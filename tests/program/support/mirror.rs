@@ -28,7 +28,8 @@ fn answer(mut client: TcpStream, folder: &Path) {
         Err(_) => ("404 Not Found", Vec::new()),
     };
     let length = contents.len();
-    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    let head =
+        format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
     // A client that has enough may have gone.
     let _ = client.write_all(&[head.into_bytes(), contents].concat());
 }
