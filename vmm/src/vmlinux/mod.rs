@@ -127,23 +127,22 @@ fn segments<'data, R: ReadRef<'data>>(data: R) -> Option<(Vec<Segment>, Range<u6
     let endian = LittleEndian;
     let header = FileHeader64::<LittleEndian>::parse(data).ok()?;
     let mut segments = Vec::new();
-    let mut range = u64::MAX..0;
+    let (mut first, mut last) = (u64::MAX, 0);
     for segment in header.program_headers(endian, data).ok()? {
         let (offset, size) = segment.file_range(endian);
         if segment.p_type(endian) != PT_LOAD || size == 0 {
             continue;
         }
         let address = segment.p_paddr(endian);
-        range.start = range.start.min(address);
-        let end = address.checked_add(segment.p_memsz(endian).max(size))?;
-        range.end = range.end.max(end);
+        first = first.min(address);
+        last = last.max(address.checked_add(segment.p_memsz(endian).max(size))?);
         segments.push(Segment {
             offset,
             address,
             size,
         });
     }
-    (!segments.is_empty()).then_some((segments, range))
+    (!segments.is_empty()).then_some((segments, first..last))
 }
 
 /// The relocations behind the ELF file; `None` if there is nothing.
