@@ -305,6 +305,7 @@ fn refuses_what_is_no_kernel_and_leaves_nothing() {
             "cannot be read to its end",
         ),
         (b"!<arch>\n".to_vec(), "no data.tar"),
+        ([&whole[..], &whole[8..]].concat(), "several data.tar"),
         (deb(&without("boot/vmlinuz")), "no kernel"),
         (deb(&without("boot/config")), "no kernel configuration"),
         (deb(&twice), "several kernels"),
@@ -396,6 +397,17 @@ fn bombs_are_stopped_early() {
         message.contains("boot/config-test has more than"),
         "{message}"
     );
+    // In an Alpine package, what comes before anything can be verified.
+    let bomb = gzip(&vec![0; 20 << 20]);
+    let whole = apk(&package_files()).bytes;
+    for package in [bomb.clone(), [bomb, whole].concat()] {
+        let package = scratch.file("bomb.apk", &package);
+        let message = chain(&scratch.store.import_apk(&package).unwrap_err());
+        assert!(
+            message.contains("Its control data has more than"),
+            "{message}"
+        );
+    }
     assert_eq!(scratch.leftovers(), Vec::<String>::new());
 }
 

@@ -154,6 +154,12 @@ fn refuses_changed_indexes() {
         .mirror
         .put("APKINDEX.tar.gz", [&signature[..], &[0]].concat());
     setup.refused("Its signature is wrong");
+    // Much that says nothing, where the signature should be.
+    let bomb = gzip(&vec![0; 2 << 20]);
+    setup
+        .mirror
+        .put("APKINDEX.tar.gz", [&bomb, &signature[..]].concat());
+    setup.refused("Its signature has more than");
     for cut in [0, 10, first, first + 20, length - 1] {
         setup
             .mirror

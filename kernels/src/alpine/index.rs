@@ -1,14 +1,12 @@
 //! The index of a repository: `APKINDEX.tar.gz`, two gzip members. The first holds a signature of
 //! the second's compressed bytes, the second the list of packages.
 
-use std::io;
-
 use base64ct::{Base64, Encoding};
 use flate2::bufread::{GzDecoder, MultiGzDecoder};
 
 use super::keys::{Algorithm, KeyRing, check};
 use crate::compression::read_bounded;
-use crate::package::{ControlChecksum, read_files};
+use crate::package::{ControlChecksum, read_all_files, read_files};
 use crate::{Arch, FormatError};
 
 /// The list's name in the archive.
@@ -19,6 +17,9 @@ const MAX_LIST: u64 = 64 << 20;
 
 /// The longest signature accepted, in bytes: that of a key of 8192 bits.
 const MAX_SIGNATURE: u64 = 1024;
+
+/// The largest archive of signatures accepted, in bytes: it is read before anything is known of who made it.
+const MAX_SIGNATURES: u64 = 1 << 20;
 
 /// How the names of signatures begin; the key's name follows.
 const SIGNATURES: [(&str, Algorithm); 3] = [
@@ -101,8 +102,8 @@ fn refusal(signatures: &[Signature]) -> String {
 /// Reads the first member; `index` is left at the second.
 fn read_signatures(index: &mut &[u8]) -> Result<Vec<Signature>, FormatError> {
     let mut signatures = Vec::new();
-    let mut member = GzDecoder::new(index);
-    read_files(&mut member, |path, _, file| {
+    let member = GzDecoder::new(index);
+    read_all_files(member, "Its signature", MAX_SIGNATURES, |path, _, file| {
         let kind = SIGNATURES
             .iter()
             .find_map(|(prefix, algorithm)| Some((path.strip_prefix(prefix)?, *algorithm)));
@@ -115,7 +116,6 @@ fn read_signatures(index: &mut &[u8]) -> Result<Vec<Signature>, FormatError> {
         }
         Ok(())
     })?;
-    io::copy(&mut member, &mut io::sink())?;
     Ok(signatures)
 }
 

@@ -21,6 +21,9 @@ use crate::package::Contents;
 /// The largest module accepted, inflated, in bytes.
 const MAX_MODULE: u64 = 128 << 20;
 
+/// Bytes of all modules together, inflated: ten times those of Debian's ordinary kernel.
+const MAX_MODULES: u64 = 4 << 30;
+
 /// Bytes of all modules' information together: what Debian's 4,000 modules say is a tenth of it.
 const MAX_INFORMATION: usize = 64 << 20;
 
@@ -42,6 +45,11 @@ struct Loadable {
 impl Modules {
     /// Reads what the modules of a package say of themselves.
     pub(crate) fn read(contents: &Contents) -> Result<Self, FormatError> {
+        Self::read_within(contents, MAX_MODULES)
+    }
+
+    /// Reads modules of so many bytes at most.
+    fn read_within(contents: &Contents, mut room: u64) -> Result<Self, FormatError> {
         let mut modules = Self::default();
         let mut information = 0;
         for path in contents.paths() {
@@ -57,6 +65,13 @@ impl Modules {
                 }
             } else if is_module(path) {
                 let module = read_module(contents, path)?;
+                room = u64::try_from(module.len())
+                    .ok()
+                    .and_then(|size| room.checked_sub(size))
+                    .ok_or_else(|| FormatError::TooLarge {
+                        what: "The modules' part of it".to_owned(),
+                        limit: MAX_MODULES,
+                    })?;
                 let info = modinfo::of_module(&module)
                     .ok_or_else(|| FormatError::malformed(format!("{path} is not a module")))?;
                 information += info.size();
@@ -120,4 +135,58 @@ fn name_of(path: &str) -> String {
 
 fn canonical(name: &str) -> String {
     name.replace('-', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A module that says nothing of itself.
+    fn module() -> Vec<u8> {
+        let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x01\0\x3e\0\x01\0\0\0".to_vec();
+        for word in [0_u64, 0, 64] {
+            elf.extend_from_slice(&word.to_le_bytes());
+        }
+        for half in [0_u16, 0, 64, 0, 0, 64, 3, 1] {
+            elf.extend_from_slice(&half.to_le_bytes());
+        }
+        let names = b"\0.modinfo\0";
+        let names_at = 64 + 3 * 64;
+        for (name, kind, size) in [(0_u32, 0_u32, 0), (0, 3, names.len()), (1, 1, 0)] {
+            for word in [
+                u64::from(kind) << 32 | u64::from(name),
+                0,
+                0,
+                names_at,
+                size as u64,
+                0,
+                1,
+                0,
+            ] {
+                elf.extend_from_slice(&word.to_le_bytes());
+            }
+        }
+        elf.extend_from_slice(names);
+        elf
+    }
+
+    #[test]
+    fn counts_the_bytes_of_all_modules() {
+        let module = module();
+        let size = u64::try_from(module.len()).unwrap();
+        let mut contents = Contents::new_in(&std::env::temp_dir()).unwrap();
+        for name in ["a", "b"] {
+            let path = format!("lib/modules/{name}.ko");
+            contents.add(&path, size, &mut module.as_slice()).unwrap();
+        }
+        assert_eq!(
+            Modules::read_within(&contents, 2 * size)
+                .unwrap()
+                .loadable
+                .len(),
+            2
+        );
+        let error = Modules::read_within(&contents, 2 * size - 1).unwrap_err();
+        assert!(matches!(error, FormatError::TooLarge { .. }), "{error}");
+    }
 }

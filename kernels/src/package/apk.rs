@@ -22,6 +22,9 @@ const SIGNATURE: &str = ".SIGN.";
 /// The largest description accepted, in bytes.
 const MAX_DESCRIPTION: u64 = 1 << 20;
 
+/// The largest control data or signature accepted, inflated, in bytes: scripts may be part of it.
+const MAX_CONTROL: u64 = 16 << 20;
+
 /// SHA-1 of the control data's compressed bytes.
 pub(crate) type ControlChecksum = [u8; 20];
 
@@ -54,10 +57,12 @@ pub(crate) fn read_apk(
         .ok_or_else(|| FormatError::malformed("It is not an Alpine package (no data hash)"))?;
 
     let mut data = MultiGzDecoder::new(&mut package);
-    tarball::read_files(&mut data, |path, length, file| {
-        contents.add(path, length, file)
-    })?;
-    io::copy(&mut data, &mut io::sink())?;
+    tarball::read_all_files(
+        &mut data,
+        "The archive of its files",
+        tarball::MAX_ARCHIVE,
+        |path, length, file| contents.add(path, length, file),
+    )?;
     if hex(package.hash.finish().as_ref()) == expected {
         Ok(())
     } else {
@@ -77,8 +82,9 @@ struct Control {
 
 fn read_control(package: &mut impl BufRead) -> Result<Control, FormatError> {
     let mut control = Control::default();
-    let mut member = GzDecoder::new(package);
-    tarball::read_files(&mut member, |path, _, file| {
+    let member = GzDecoder::new(package);
+    // Up to the member's end, its checksum included.
+    tarball::read_all_files(member, "Its control data", MAX_CONTROL, |path, _, file| {
         if path.starts_with(SIGNATURE) {
             control.is_signature = true;
         } else if path == DESCRIPTION {
@@ -90,8 +96,6 @@ fn read_control(package: &mut impl BufRead) -> Result<Control, FormatError> {
         }
         Ok(())
     })?;
-    // Up to the member's end, its checksum included.
-    io::copy(&mut member, &mut io::sink())?;
     Ok(control)
 }
 

@@ -1,6 +1,7 @@
 //! Debian binary packages, `deb(5)`: an `ar` archive around compressed tar archives.
 
 use std::io::Read;
+use std::mem;
 
 use super::{Contents, ar, tarball};
 use crate::FormatError;
@@ -14,7 +15,9 @@ pub(crate) fn read_deb(package: impl Read, contents: &mut Contents) -> Result<()
     let mut has_data = false;
     ar::read_members(package, |name, member| {
         if name == "data.tar" || name.starts_with("data.tar.") {
-            has_data = true;
+            if mem::replace(&mut has_data, true) {
+                return Err(FormatError::malformed("It has several data.tar in it"));
+            }
             tarball::read_files(inflating(member)?, |path, length, file| {
                 contents.add(path, length, file)
             })?;

@@ -14,7 +14,7 @@ use std::path::Path;
 pub(crate) use apk::{ControlChecksum, read_apk};
 pub(crate) use deb::read_deb;
 pub(crate) use files::read_tree;
-pub(crate) use tarball::read_files;
+pub(crate) use tarball::{read_all_files, read_files};
 
 use crate::FormatError;
 use crate::compression::read_bounded;

@@ -3,7 +3,7 @@
 //! The tar crate reads the headers; names too long for a header, in GNU's or POSIX' form, are put
 //! together here, where their length is bounded.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use tar::EntryType;
 
@@ -17,7 +17,7 @@ const MAX_EXTENSION: u64 = 64 << 10;
 const MAX_ENTRIES: usize = 200_000;
 
 /// The largest archive accepted, inflated, in bytes.
-const MAX_ARCHIVE: u64 = 4 << 30;
+pub(super) const MAX_ARCHIVE: u64 = 4 << 30;
 
 /// Calls `visit` with the path, length and contents of every regular file of the archive.
 pub(crate) fn read_files(
@@ -60,6 +60,26 @@ pub(crate) fn read_files(
         }
     }
     Ok(())
+}
+
+/// As [`read_files`], up to the end of what is read: an archive, called `what` in the error if it has more
+/// than `limit` bytes.
+pub(crate) fn read_all_files(
+    archive: impl Read,
+    what: &str,
+    limit: u64,
+    visit: impl FnMut(&str, u64, &mut dyn Read) -> Result<(), FormatError>,
+) -> Result<(), FormatError> {
+    let mut archive = archive.take(limit.saturating_add(1));
+    let outcome = read_files(&mut archive, visit)
+        .and_then(|()| Ok(io::copy(&mut archive, &mut io::sink()).map(drop)?));
+    if archive.limit() == 0 {
+        return Err(FormatError::TooLarge {
+            what: what.to_owned(),
+            limit,
+        });
+    }
+    outcome
 }
 
 /// The `path` of a POSIX extended header: records of "LENGTH KEY=VALUE\n", the length in decimal
