@@ -62,6 +62,7 @@ fn config(kernel: &NamedTempFile) -> VmConfig {
         memory: 64 << 20,
         kernel: kernel.path().to_owned(),
         kaslr: true,
+        sandbox: false,
         initramfs: Vec::new(),
         command_line: String::new(),
         discovery: Discovery::CommandLine,
