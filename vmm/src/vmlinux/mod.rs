@@ -8,6 +8,7 @@ mod relocations;
 
 use std::fs::File;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use object::LittleEndian;
 use object::elf::{FileHeader64, PT_LOAD, SHT_NOBITS};
@@ -18,7 +19,6 @@ use vm_memory::VolatileSlice;
 use self::relocations::{MAX_TABLE, Relocations};
 use crate::backend::StartError;
 use crate::boot;
-use crate::config::VmConfig;
 
 /// Kernels move by multiples of this: the size of the pages that they map themselves with.
 const ALIGNMENT: u64 = 2 << 20;
@@ -30,6 +30,7 @@ pub(crate) const PHYSICAL_END: u64 = 1 << 30;
 /// An opened vmlinux.
 #[derive(Debug)]
 pub(crate) struct Vmlinux {
+    path: PathBuf,
     file: File,
     /// What it takes of physical memory where it was linked to be.
     range: Range<u64>,
@@ -53,18 +54,18 @@ impl Vmlinux {
     ///
     /// # Errors
     /// If it cannot be read, is no ELF kernel, or has damaged relocations.
-    pub(crate) fn open(config: &VmConfig) -> Result<Self, StartError> {
-        let file = boot::open_kernel(&config.kernel)?;
+    pub(crate) fn open(path: &Path, kaslr: bool) -> Result<Self, StartError> {
+        let file = boot::open_kernel(path)?;
         let data = ReadCache::new(&file);
         let (segments, range) =
-            segments(&data).ok_or_else(|| boot::cannot_load(config, "it is not an ELF vmlinux"))?;
-        let relocations = if config.kaslr {
-            relocations(&data)
-                .map_err(|()| boot::cannot_load(config, "its relocations are damaged"))?
+            segments(&data).ok_or_else(|| unusable(path, "it is not an ELF vmlinux"))?;
+        let relocations = if kaslr {
+            relocations(&data).map_err(|()| unusable(path, "its relocations are damaged"))?
         } else {
             None
         };
         Ok(Self {
+            path: path.to_owned(),
             file,
             range,
             segments,
@@ -109,7 +110,6 @@ impl Vmlinux {
         image: &VolatileSlice<'_>,
         offset: impl Fn(u64) -> Option<u64>,
         distance: u64,
-        config: &VmConfig,
     ) -> Result<(), StartError> {
         let Some(relocations) = self.relocations.as_ref().filter(|_| distance > 0) else {
             return Ok(());
@@ -117,8 +117,16 @@ impl Vmlinux {
         let offset = |place: u32| usize::try_from(offset(place.into())?).ok();
         relocations
             .apply(image, offset, distance)
-            .ok_or_else(|| boot::cannot_load(config, "a relocation is outside of it"))
+            .ok_or_else(|| unusable(&self.path, "a relocation is outside of it"))
     }
+}
+
+/// That the kernel's file is not what it should be.
+fn unusable(path: &Path, reason: &str) -> StartError {
+    StartError::Config(format!(
+        "Cannot load the kernel {}: {reason}",
+        path.display()
+    ))
 }
 
 /// The loaded segments, and the physical memory from the first to the last of them; `None` if it is no

@@ -10,10 +10,8 @@ use object::read::{ReadCache, ReadRef};
 use rustix::fs::{MemfdFlags, memfd_create};
 use vm_memory::{Bytes, FileOffset, MmapRegion, VolatileMemory, VolatileSlice};
 
-use super::Vmlinux;
+use super::{Vmlinux, unusable};
 use crate::backend::StartError;
-use crate::boot;
-use crate::config::VmConfig;
 
 /// Where the file's header has the entry point, and a segment's its physical address.
 const ENTRY: usize = 24;
@@ -29,18 +27,17 @@ impl Vmlinux {
     ///
     /// # Errors
     /// If it is too large to copy, or damaged.
-    pub(crate) fn moved(mut self, distance: u64, config: &VmConfig) -> Result<File, StartError> {
-        let failed = |source| StartError::Host {
-            what: format!("Cannot move the kernel {}", config.kernel.display()),
+    pub(crate) fn moved(mut self, distance: u64) -> Result<File, StartError> {
+        let (copy, region) = self.copy().map_err(|source| StartError::Host {
+            what: format!("Cannot move the kernel {}", self.path.display()),
             source,
-        };
-        let (copy, region) = self.copy().map_err(failed)?;
+        })?;
         let image = region.as_volatile_slice();
         let offset = |place| self.file_offset(place);
-        self.relocate(&image, offset, distance, config)?;
+        self.relocate(&image, offset, distance)?;
         let data = ReadCache::new(&self.file);
         move_headers(&data, &image, distance)
-            .ok_or_else(|| boot::cannot_load(config, "its headers are damaged"))?;
+            .ok_or_else(|| unusable(&self.path, "its headers are damaged"))?;
         Ok(copy)
     }
 

@@ -6,7 +6,6 @@ use tempfile::NamedTempFile;
 
 use super::relocations::tests::table;
 use super::*;
-use crate::config::{Arch, Discovery};
 
 /// Where the kernel is linked to be: its one segment, of which the note is the last part.
 const ADDRESS: u64 = 0x100_0000;
@@ -55,27 +54,14 @@ fn file(parts: &[&[u8]]) -> NamedTempFile {
     file
 }
 
-fn config(kernel: &NamedTempFile) -> VmConfig {
-    VmConfig {
-        arch: Arch::X86_64,
-        vcpus: 1,
-        memory: 64 << 20,
-        kernel: kernel.path().to_owned(),
-        kaslr: true,
-        sandbox: false,
-        initramfs: Vec::new(),
-        command_line: String::new(),
-        discovery: Discovery::CommandLine,
-        disks: Vec::new(),
-        ports: Vec::new(),
-        serial: None,
-    }
+fn open(file: &NamedTempFile) -> Result<Vmlinux, StartError> {
+    Vmlinux::open(file.path(), true)
 }
 
 #[test]
 fn a_kernel_without_relocations_stays_where_it_was_linked() {
     let file = file(&[&elf()]);
-    let kernel = Vmlinux::open(&config(&file)).unwrap();
+    let kernel = open(&file).unwrap();
     assert!(!kernel.moves());
     assert_eq!(kernel.range(), ADDRESS..ADDRESS + SIZE as u64);
     assert_eq!(kernel.random_distance(PHYSICAL_END).unwrap(), 0);
@@ -84,17 +70,13 @@ fn a_kernel_without_relocations_stays_where_it_was_linked() {
 #[test]
 fn relocations_are_read_only_if_wanted() {
     let file = file(&[&elf(), b"damaged"]);
-    let config = VmConfig {
-        kaslr: false,
-        ..config(&file)
-    };
-    assert!(!Vmlinux::open(&config).unwrap().moves());
+    assert!(!Vmlinux::open(file.path(), false).unwrap().moves());
 }
 
 #[test]
 fn distances_are_random_aligned_and_leave_the_kernel_before_the_end() {
     let file = file(&[&elf(), &table(&[&[], &[], &[]])]);
-    let kernel = Vmlinux::open(&config(&file)).unwrap();
+    let kernel = open(&file).unwrap();
     let end = 64 << 20;
     let distances: Vec<_> = (0..200)
         .map(|_| kernel.random_distance(end).unwrap())
@@ -116,10 +98,9 @@ fn a_moved_file_has_other_addresses_and_the_same_contents() {
     // The note's entry point may be among the relocations; it is moved once in either case.
     for wide in [&[place(0)][..], &[place(0), place(NOTE + 16)]] {
         let file = file(&[&elf(), &table(&[wide, &[], &[place(8)]])]);
-        let config = config(&file);
-        let kernel = Vmlinux::open(&config).unwrap();
+        let kernel = open(&file).unwrap();
         let mut moved = Vec::new();
-        let mut copy = kernel.moved(distance, &config).unwrap();
+        let mut copy = kernel.moved(distance).unwrap();
         copy.rewind().unwrap();
         copy.read_to_end(&mut moved).unwrap();
 
@@ -160,7 +141,7 @@ fn damaged_files_are_refused() {
         (&[&elf(), &long], "relocations are damaged"),
     ] {
         let file = file(parts);
-        let error = Vmlinux::open(&config(&file)).unwrap_err().to_string();
+        let error = open(&file).unwrap_err().to_string();
         assert!(error.contains(reason), "{reason}: {error}");
         assert!(error.contains(file.path().to_str().unwrap()), "{error}");
     }
@@ -175,8 +156,7 @@ fn relocations_outside_of_the_kernel_are_refused() {
         [&[], &[], &[0x7fff_ffff]],
     ] {
         let file = file(&[&elf(), &table(&groups)]);
-        let config = config(&file);
-        let error = Vmlinux::open(&config).unwrap().moved(ALIGNMENT, &config);
+        let error = open(&file).unwrap().moved(ALIGNMENT);
         let error = error.unwrap_err().to_string();
         assert!(error.contains("a relocation is outside of it"), "{error}");
     }

@@ -37,7 +37,7 @@ pub(crate) fn load(
     devices: &[MmioSlot],
     _chipset: &Chipset,
 ) -> Result<Entry, StartError> {
-    let mut kernel = Vmlinux::open(config)?;
+    let mut kernel = Vmlinux::open(&config.kernel, config.kaslr)?;
     let low_memory = config.memory.min(layout::HOLE_START);
     let ramdisk = boot::load_initramfs(memory, config, kernel.range().end..low_memory)?;
     let address = load_kernel(memory, config, &mut kernel, ramdisk.address.0)?;
@@ -112,7 +112,7 @@ fn load_kernel(
             .ok_or_else(|| boot::cannot_load(config, "it does not fit"))?;
         let distance = kernel.random_distance(KERNEL_ADDRESSES)?;
         let offset = |place: u64| place.checked_sub(range.start);
-        kernel.relocate(&image, offset, distance, config)?;
+        kernel.relocate(&image, offset, distance)?;
     }
     boot::check_entry(memory, config, loaded.kernel_load)
 }

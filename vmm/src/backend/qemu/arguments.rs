@@ -178,7 +178,7 @@ fn moved_kernel(config: &VmConfig, initramfs: &File) -> Result<Option<File>, Sta
     if !config.kaslr || config.arch != Arch::X86_64 {
         return Ok(None);
     }
-    let kernel = Vmlinux::open(config)?;
+    let kernel = Vmlinux::open(&config.kernel, config.kaslr)?;
     if !kernel.moves() {
         return Ok(None);
     }
@@ -189,7 +189,7 @@ fn moved_kernel(config: &VmConfig, initramfs: &File) -> Result<Option<File>, Sta
     })?;
     let end = config.memory.saturating_sub(metadata.len() + QEMU_TABLES);
     let distance = kernel.random_distance(end.min(vmlinux::PHYSICAL_END))?;
-    kernel.moved(distance, config).map(Some)
+    kernel.moved(distance).map(Some)
 }
 
 /// More bytes than QEMU's own tables take at the end of memory.
