@@ -89,7 +89,7 @@ fn an_arm64_kernel_is_taken_on_any_host() {
 
 #[test]
 fn is_the_same_from_debian_and_from_a_signed_alpine_repository() {
-    let package = package("TERRARIUM_TEST_KERNEL_DEB");
+    let package = package("TERRARIUM_TEST_KERNEL_DEB_AMD64");
     let debian = Scratch::new();
     let kernel = debian.store.import_deb(&package).unwrap();
     assert!(

@@ -5,7 +5,7 @@
 # need_cross ARCH: exports what cargo needs to build static programs for ARCH and to run them, and
 # sets $cross_target.
 need_cross() {
-	local arch=$1 debian_arch upper libraries
+	local arch=$1 debian_arch upper libraries runner
 	case $arch in
 	aarch64) debian_arch=arm64 ;;
 	*) die "no cross toolchain for $arch" ;;
@@ -22,7 +22,8 @@ need_cross() {
 	export "CARGO_TARGET_${upper}_LINKER=$arch-linux-gnu-gcc"
 	# Static: so a program runs where there is nothing else of its architecture.
 	export "CARGO_TARGET_${upper}_RUSTFLAGS=-Ctarget-feature=+crt-static"
-	export "CARGO_TARGET_${upper}_RUNNER=qemu-$arch-static"
+	runner=CARGO_TARGET_${upper}_RUNNER
+	export "$runner=${!runner:-qemu-$arch-static}"
 	# Another compiler: its files would take turns with those of the machine's own.
 	export CARGO_TARGET_DIR=$root/target/cross
 }

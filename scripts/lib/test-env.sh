@@ -1,14 +1,14 @@
 # What the tests are given, through the environment:
 #
 #   TERRARIUM_TEST_KERNEL_DEB  Debian's linux-image-cloud package, unmodified
-#   TERRARIUM_TEST_KERNEL_DEB_ARM64  the same for arm64, whatever this machine is
+#   TERRARIUM_TEST_KERNEL_DEB_AMD64, _ARM64  the same of either architecture, whatever this machine's
 #   TERRARIUM_TEST_KERNEL_DEB_ORDINARY  Debian's linux-image package for all machines (kernels stage)
 #   TERRARIUM_TEST_KERNEL_MINIMAL  the folder of scripts/build-kernel (kernels stage)
 #   TERRARIUM_TEST_ALPINE_REPOSITORY  a signed repository that holds Debian's kernel (kernels stage)
 #   TERRARIUM_TEST_BUSYBOX     a static busybox
 #   TERRARIUM_TEST_GUEST_INIT  guest-init as it is embedded in the command
 #   TERRARIUM_TEST_STANDIN     OCI layout of localhost/python:2.7.18-standin
-#   TERRARIUM_TEST_STANDIN_ARM64  the same for arm64, whatever this machine is
+#   TERRARIUM_TEST_STANDIN_ARM64  the same for arm64, whatever this machine's
 #   TERRARIUM_TEST_PYTHON      OCI layout of the official python:3.12-alpine, as localhost/python:3.12-alpine
 #   TERRARIUM_TEST_HOME        a store of terrarium with that kernel, both images and their disks; also
 #                              TERRARIUM_HOME, so that no test comes near the user's own
@@ -60,11 +60,12 @@ test_files() {
 	need_busybox
 	TERRARIUM_TEST_BUSYBOX=$lab/tools/busybox
 	TERRARIUM_TEST_KERNEL_DEB=$(debian_kernel)
+	TERRARIUM_TEST_KERNEL_DEB_AMD64=$("$root/scripts/debian-package" --arch amd64 linux-image-cloud-amd64)
 	TERRARIUM_TEST_KERNEL_DEB_ARM64=$("$root/scripts/debian-package" --arch arm64 linux-image-cloud-arm64)
 	TERRARIUM_TEST_STANDIN=$("$root/tests/fixtures/stand-in-image")
 	TERRARIUM_TEST_STANDIN_ARM64=$("$root/tests/fixtures/stand-in-image" --arch arm64)
 	TERRARIUM_TEST_PYTHON=$("$root/tests/fixtures/official-image")
-	export TERRARIUM_TEST_{BUSYBOX,KERNEL_DEB,KERNEL_DEB_ARM64,STANDIN,STANDIN_ARM64,PYTHON}
+	export TERRARIUM_TEST_{BUSYBOX,KERNEL_DEB,KERNEL_DEB_AMD64,KERNEL_DEB_ARM64,STANDIN,STANDIN_ARM64,PYTHON}
 }
 
 # What only the kernels stage needs.

@@ -1,5 +1,6 @@
 //! The options that shape the command's surroundings.
 
+use std::env::consts::ARCH;
 use std::fs;
 
 use crate::support::{
@@ -12,7 +13,7 @@ fn python2_answers_from_a_machine_of_its_own() {
 import platform, os, sys
 print sys.version.split()[0], platform.system(), platform.machine(), sum(range(10))
 print open('/proc/1/comm').read().strip(), len(os.listdir('/proc')) > 20";
-    let expected = "2.7.18 Linux x86_64 45\nguest-init True\n";
+    let expected = format!("2.7.18 Linux {ARCH} 45\nguest-init True\n");
     let output = output(&mut python2([], program));
     let got = String::from_utf8_lossy(&output.stdout).replace("\ninit True", "\nguest-init True");
     assert_eq!(got, expected, "{}", String::from_utf8_lossy(&output.stderr));

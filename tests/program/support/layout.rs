@@ -9,10 +9,19 @@ use sha2::{Digest, Sha256};
 /// A tar archive without entries.
 pub const EMPTY_LAYER: [u8; 1024] = [0; 1024];
 
+/// This machine's architecture, as images name it.
+fn own_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
 /// Writes an image layout with one image named `name`, of one layer, to the folder `path`.
 pub fn write(path: &Path, name: &str, config: Value, layer: &[u8]) {
     let layout = Layout::new(path);
-    let image = layout.image("amd64", config, layer);
+    let image = layout.image(own_architecture(), config, layer);
     layout.finish(image, name);
 }
 
