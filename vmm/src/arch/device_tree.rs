@@ -5,7 +5,7 @@ use vm_fdt::{Error, FdtWriter};
 use vm_memory::GuestAddress;
 
 use crate::boot::Ramdisk;
-use crate::devices::MmioSlot;
+use crate::devices::{MMIO_STRIDE, MmioSlot};
 
 /// Runs at the rate of the PC's serial port; nothing depends on it.
 const SERIAL_CLOCK: u32 = 1_843_200;
@@ -71,12 +71,11 @@ pub(super) fn memory(tree: &mut FdtWriter, ranges: &[(GuestAddress, u64)]) -> Re
 pub(super) fn virtio_mmio(
     tree: &mut FdtWriter,
     slot: &MmioSlot,
-    size: u64,
     interrupt: &[u32],
 ) -> Result<(), Error> {
     node(tree, &format!("virtio_mmio@{:x}", slot.address), |tree| {
         tree.property_string("compatible", "virtio,mmio")?;
-        tree.property_array_u64("reg", &[slot.address, size])?;
+        tree.property_array_u64("reg", &[slot.address, MMIO_STRIDE])?;
         tree.property_array_u32("interrupts", interrupt)?;
         tree.property_null("dma-coherent")
     })

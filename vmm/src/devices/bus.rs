@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kvm_ioctls::{IoEventAddress, NoDatamatch, VmFd};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use super::MmioSlot;
 use super::virtio::mmio::{INTERRUPT_ACKNOWLEDGE, INTERRUPT_STATUS, QUEUE_NOTIFY, Transport};
 use super::virtio::{Interrupt, VirtioDevice};
-use crate::arch;
 use crate::memory::GuestRam;
 
 /// One device with what reaches it from the guest.
@@ -66,7 +66,7 @@ impl Bus {
             .map(|device| BusDevice::new(device, memory))
             .collect::<io::Result<Vec<_>>>()?;
         for (index, device) in devices.iter().enumerate() {
-            let slot = arch::mmio_slot(index)
+            let slot = MmioSlot::new(index)
                 .ok_or_else(|| io::Error::other("More devices than interrupts"))?;
             let notify = IoEventAddress::Mmio(slot.address + QUEUE_NOTIFY);
             vm.register_ioevent(&device.notified, &notify, NoDatamatch)?;
@@ -113,7 +113,7 @@ impl Bus {
     }
 
     fn find(&self, address: u64) -> Option<(&BusDevice, u64)> {
-        let (index, offset) = arch::mmio_index(address)?;
+        let (index, offset) = MmioSlot::at(address)?;
         Some((self.devices.get(index)?, offset))
     }
 }

@@ -1,17 +1,41 @@
 //! Devices.
 
+use crate::arch;
+
 pub(crate) mod bus;
 pub(crate) mod event_loop;
+pub(crate) mod platform;
 pub(crate) mod serial;
 pub(crate) mod virtio;
 
-/// Where a device with memory-mapped registers is.
+/// Distance from one virtio-mmio device's registers to the next one's, in bytes.
+pub(crate) const MMIO_STRIDE: u64 = 0x1000;
+
+/// Where a virtio-mmio device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MmioSlot {
     /// Guest address of its registers.
     pub(crate) address: u64,
     /// Number of its interrupt line.
     pub(crate) gsi: u32,
+}
+
+impl MmioSlot {
+    /// The place of the device of this index; `None` from [`arch::MAX_DEVICES`] on.
+    pub(crate) fn new(index: usize) -> Option<Self> {
+        let number = u32::try_from(index).ok()?;
+        (index < arch::MAX_DEVICES).then(|| Self {
+            address: arch::VIRTIO_MMIO + u64::from(number) * MMIO_STRIDE,
+            gsi: arch::FIRST_VIRTIO_GSI + number,
+        })
+    }
+
+    /// The index of the device that an address would belong to, and the offset into its registers.
+    pub(crate) fn at(address: u64) -> Option<(usize, u64)> {
+        let offset = address.checked_sub(arch::VIRTIO_MMIO)?;
+        let index = usize::try_from(offset / MMIO_STRIDE).ok()?;
+        Some((index, offset % MMIO_STRIDE))
+    }
 }
 
 /// What a vCPU reads or writes outside its memory.
@@ -37,6 +61,18 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_device_is_found_at_its_own_place() {
+        for index in 0..arch::MAX_DEVICES {
+            let slot = MmioSlot::new(index).unwrap();
+            assert_eq!(MmioSlot::at(slot.address), Some((index, 0)));
+            let last = slot.address + MMIO_STRIDE - 1;
+            assert_eq!(MmioSlot::at(last), Some((index, MMIO_STRIDE - 1)));
+        }
+        assert_eq!(MmioSlot::at(arch::VIRTIO_MMIO - 1), None);
+        assert!(MmioSlot::new(arch::MAX_DEVICES).is_none());
+    }
 
     #[test]
     fn places_have_offsets_from_those_of_their_kind_before_them() {

@@ -74,7 +74,7 @@ pub(super) fn tree(machine: &Description<'_>) -> Result<Vec<u8>, Error> {
     }
     for slot in machine.devices {
         let interrupt = [SPI, slot.gsi, EDGE_RISING];
-        device_tree::virtio_mmio(&mut tree, slot, layout::VIRTIO_MMIO_STRIDE, &interrupt)?;
+        device_tree::virtio_mmio(&mut tree, slot, &interrupt)?;
     }
     tree.end_node(root)?;
     tree.finish()
@@ -223,7 +223,7 @@ mod tests {
     use vm_memory::GuestAddress;
 
     use super::*;
-    use crate::arch::{MAX_DEVICES, MAX_VCPUS, mmio_slot};
+    use crate::arch::{MAX_DEVICES, MAX_VCPUS};
 
     fn cache(level: u32, kind: Kind) -> Cache {
         Cache {
@@ -237,7 +237,7 @@ mod tests {
 
     fn described(vcpus: u64, devices: usize, gic: GicVersion) -> Vec<u8> {
         let affinities: Vec<_> = (0..vcpus).map(|id| id & 0xf | (id >> 4) << 8).collect();
-        let slots: Vec<_> = (0..devices).map(|i| mmio_slot(i).unwrap()).collect();
+        let slots: Vec<_> = (0..devices).map(|i| MmioSlot::new(i).unwrap()).collect();
         tree(&Description {
             command_line: "quiet panic=-1",
             memory: 512 << 20,

@@ -2,18 +2,14 @@
 
 use vm_memory::GuestAddress;
 
-use crate::devices::MmioSlot;
-
 /// Registers of the GIC's distributor, 64 KiB (GICv3) or 4 KiB (GICv2).
 pub(super) const GIC_DISTRIBUTOR: u64 = 0x0800_0000;
 /// Registers of the GICv2's CPU interface, 8 KiB.
 pub(super) const GIC_CPU_INTERFACE: u64 = 0x0801_0000;
 /// The serial port's registers.
 pub(super) const SERIAL: u64 = 0x0900_0000;
-/// The virtio-mmio devices' registers, one page a device.
-const VIRTIO_MMIO: u64 = 0x0a00_0000;
-/// Distance from one device's registers to the next one's.
-pub(super) const VIRTIO_MMIO_STRIDE: u64 = 0x1000;
+/// The virtio-mmio devices' registers, [`MMIO_STRIDE`](crate::devices::MMIO_STRIDE) bytes a device.
+pub(crate) const VIRTIO_MMIO: u64 = 0x0a00_0000;
 /// Registers of the GICv3's redistributors, 128 KiB a vCPU.
 pub(super) const GIC_REDISTRIBUTORS: u64 = 0x1000_0000;
 /// Bytes of a redistributor's registers.
@@ -46,7 +42,7 @@ const SPI_COUNT: u32 = 96;
 /// Interrupt of the serial port.
 pub(crate) const SERIAL_GSI: u32 = 0;
 /// First interrupt of the virtio-mmio devices.
-const FIRST_VIRTIO_GSI: u32 = 1;
+pub(crate) const FIRST_VIRTIO_GSI: u32 = 1;
 
 /// The private interrupts of the architected timer: secure, non-secure, virtual, hypervisor (Arm
 /// BSA, as KVM has them).
@@ -61,21 +57,4 @@ pub(crate) const MAX_VCPUS: u8 = 255;
 /// The ranges of a guest's memory: one, above the devices.
 pub(crate) fn memory_ranges(size: u64) -> Vec<(GuestAddress, u64)> {
     vec![(GuestAddress(MEMORY), size)]
-}
-
-/// Where the device of this index is; `None` from [`MAX_DEVICES`] on.
-pub(crate) fn mmio_slot(index: usize) -> Option<MmioSlot> {
-    let index = u32::try_from(index).ok()?;
-    let gsi = FIRST_VIRTIO_GSI.checked_add(index)?;
-    (gsi < SPI_COUNT).then(|| MmioSlot {
-        address: VIRTIO_MMIO + u64::from(index) * VIRTIO_MMIO_STRIDE,
-        gsi,
-    })
-}
-
-/// Which device an address belongs to, and the offset into its registers.
-pub(crate) fn mmio_index(address: u64) -> Option<(usize, u64)> {
-    let offset = address.checked_sub(VIRTIO_MMIO)?;
-    let index = usize::try_from(offset / VIRTIO_MMIO_STRIDE).ok()?;
-    Some((index, offset % VIRTIO_MMIO_STRIDE))
 }

@@ -17,7 +17,7 @@ use vm_memory::GuestAddress;
 
 use super::layout;
 use super::ports::{RESET_COMMAND, SLEEP_TYPE_OFF};
-use crate::devices::MmioSlot;
+use crate::devices::{MMIO_STRIDE, MmioSlot};
 
 const OEM_ID: [u8; 6] = *b"TERRAR";
 const OEM_TABLE_ID: [u8; 8] = *b"TERRARIU";
@@ -130,7 +130,7 @@ fn dsdt(devices: &[MmioSlot], serial: bool) -> Sdt {
 /// The registers and the interrupt of a device that Linux's `virtio_mmio` driver takes.
 fn virtio_device(index: usize, slot: &MmioSlot, code: &mut Vec<u8>) {
     let base = u32::try_from(slot.address).unwrap_or(u32::MAX);
-    let size = u32::try_from(layout::VIRTIO_MMIO_STRIDE).unwrap_or(u32::MAX);
+    let size = u32::try_from(MMIO_STRIDE).unwrap_or(u32::MAX);
     Scope::new(
         Path::new("_SB_"),
         vec![&Device::new(
@@ -175,10 +175,12 @@ fn serial_device(code: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::{MAX_DEVICES, MAX_VCPUS, mmio_slot};
+    use crate::arch::{MAX_DEVICES, MAX_VCPUS};
 
     fn slots(count: usize) -> Vec<MmioSlot> {
-        (0..count).map(|index| mmio_slot(index).unwrap()).collect()
+        (0..count)
+            .map(|index| MmioSlot::new(index).unwrap())
+            .collect()
     }
 
     fn sum(bytes: &[u8]) -> u8 {

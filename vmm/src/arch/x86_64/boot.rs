@@ -8,7 +8,7 @@ use super::{Chipset, acpi, layout, memory_ranges, mptable};
 use crate::backend::StartError;
 use crate::boot::{self, write};
 use crate::config::{Discovery, VmConfig};
-use crate::devices::MmioSlot;
+use crate::devices::{MMIO_STRIDE, MmioSlot};
 use crate::memory::GuestRam;
 use crate::vmlinux::{self, Vmlinux};
 
@@ -124,7 +124,7 @@ fn command_line(config: &VmConfig, devices: &[MmioSlot]) -> Result<String, Start
         for slot in devices {
             line.push_str(&format!(
                 " virtio_mmio.device={}K@{:#x}:{}",
-                layout::VIRTIO_MMIO_STRIDE >> 10,
+                MMIO_STRIDE >> 10,
                 slot.address,
                 slot.gsi
             ));

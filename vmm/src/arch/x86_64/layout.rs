@@ -28,10 +28,8 @@ pub(super) const HOLE_START: u64 = 0xc000_0000;
 /// Where memory goes on behind the hole.
 pub(super) const HOLE_END: u64 = 0x1_0000_0000;
 
-/// The virtio-mmio devices' registers, one page a device.
-pub(super) const VIRTIO_MMIO: u64 = 0xd000_0000;
-/// Distance from one device's registers to the next one's.
-pub(super) const VIRTIO_MMIO_STRIDE: u64 = 0x1000;
+/// The virtio-mmio devices' registers, [`MMIO_STRIDE`](crate::devices::MMIO_STRIDE) bytes a device.
+pub(crate) const VIRTIO_MMIO: u64 = 0xd000_0000;
 /// The I/O APIC's registers.
 pub(super) const IO_APIC: u32 = 0xfec0_0000;
 /// The local APICs' registers.
@@ -42,7 +40,7 @@ pub(super) const TSS: u64 = 0xfffb_d000;
 /// Interrupt of the first serial port.
 pub(crate) const SERIAL_GSI: u32 = 4;
 /// First interrupt of the virtio-mmio devices.
-pub(super) const FIRST_VIRTIO_GSI: u32 = 5;
+pub(crate) const FIRST_VIRTIO_GSI: u32 = 5;
 /// Inputs of the I/O APIC.
 pub(super) const GSI_COUNT: u32 = 24;
 

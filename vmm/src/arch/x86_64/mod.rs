@@ -14,14 +14,11 @@ mod vcpu;
 mod vm;
 
 pub(crate) use boot::load;
-pub(crate) use layout::SERIAL_GSI;
+pub(crate) use layout::{FIRST_VIRTIO_GSI, SERIAL_GSI, VIRTIO_MMIO};
 pub(crate) use memory::memory_ranges;
-pub(crate) use ports::{PlatformDevices, SERIAL};
+pub(crate) use ports::{SERIAL, ends_machine, idle_byte};
 pub(crate) use self_test::{SELF_TEST_MEMORY, SELF_TEST_REPORT, enter_self_test};
 pub(crate) use syscalls::{EVENT_SYSCALLS, VCPU_IOCTLS};
 pub(crate) use tsc::tsc_khz;
 pub(crate) use vcpu::{VcpuTemplate, describe_vcpu, enter_kernel, registers};
-pub(crate) use vm::{
-    Chipset, HOST, MAX_DEVICES, MAX_VCPUS, REQUIRED_CAPABILITIES, TURN_ON_KVM, mmio_index,
-    mmio_slot,
-};
+pub(crate) use vm::{Chipset, HOST, MAX_DEVICES, MAX_VCPUS, REQUIRED_CAPABILITIES, TURN_ON_KVM};

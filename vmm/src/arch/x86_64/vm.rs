@@ -6,7 +6,6 @@ use kvm_ioctls::{Cap, VcpuFd, VmFd};
 
 use super::layout;
 use crate::config::Arch;
-use crate::devices::MmioSlot;
 
 /// What this program is compiled for.
 pub(crate) const HOST: Arch = Arch::X86_64;
@@ -48,21 +47,4 @@ impl Chipset {
     pub(crate) fn complete(&mut self, _vcpus: &[VcpuFd]) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// Where the device of this index is; `None` from [`MAX_DEVICES`] on.
-pub(crate) fn mmio_slot(index: usize) -> Option<MmioSlot> {
-    let index = u32::try_from(index).ok()?;
-    let gsi = layout::FIRST_VIRTIO_GSI + index;
-    (gsi < layout::GSI_COUNT).then(|| MmioSlot {
-        address: layout::VIRTIO_MMIO + u64::from(index) * layout::VIRTIO_MMIO_STRIDE,
-        gsi,
-    })
-}
-
-/// Which device an address belongs to, and the offset into its registers.
-pub(crate) fn mmio_index(address: u64) -> Option<(usize, u64)> {
-    let offset = address.checked_sub(layout::VIRTIO_MMIO)?;
-    let index = usize::try_from(offset / layout::VIRTIO_MMIO_STRIDE).ok()?;
-    Some((index, offset % layout::VIRTIO_MMIO_STRIDE))
 }

@@ -19,10 +19,12 @@ use self::lifecycle::Lifecycle;
 use self::machine::{KvmMachine, Parts};
 use self::process::VmmProcess;
 use self::sandbox::Sandbox;
-use crate::arch::{self, Chipset, PlatformDevices, VcpuTemplate};
+use crate::arch::{self, Chipset, VcpuTemplate};
 use crate::backend::{Backend, Machine, StartError};
 use crate::config::{Arch, VmConfig};
+use crate::devices::MmioSlot;
 use crate::devices::bus::Bus;
+use crate::devices::platform::PlatformDevices;
 use crate::devices::serial::SerialPort;
 use crate::devices::virtio::VirtioDevice;
 use crate::devices::virtio::block::Block;
@@ -70,7 +72,7 @@ fn build(mut config: VmConfig) -> Result<Built, StartError> {
     check(&config, &kvm)?;
     let devices = devices(&mut config)?;
     let slots: Vec<_> = (0..devices.len())
-        .map(|index| arch::mmio_slot(index).ok_or_else(too_many_devices))
+        .map(|index| MmioSlot::new(index).ok_or_else(too_many_devices))
         .collect::<Result<_, _>>()?;
 
     let vm = kvm

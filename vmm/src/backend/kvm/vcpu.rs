@@ -11,9 +11,10 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::lifecycle::{Lifecycle, PanicGuard};
 use super::machine::Parts;
-use crate::arch::{self, PlatformDevices};
+use crate::arch;
 use crate::backend::VmExit;
 use crate::devices::Place;
+use crate::devices::platform::PlatformDevices;
 
 /// Runs a vCPU until the machine ends.
 pub(super) fn run(index: u8, mut vcpu: VcpuFd, parts: &Parts, lifecycle: &Lifecycle) {

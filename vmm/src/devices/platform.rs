@@ -1,0 +1,38 @@
+//! The devices beside those of virtio: a serial port, and what the architecture has.
+
+use super::Place;
+use super::serial::SerialPort;
+use crate::arch;
+use crate::backend::VmExit;
+
+/// The devices that are not on the bus of the virtio devices.
+#[derive(Debug)]
+pub(crate) struct PlatformDevices {
+    serial: Option<SerialPort>,
+}
+
+impl PlatformDevices {
+    /// Those of a machine with this serial port.
+    pub(crate) fn new(serial: Option<SerialPort>) -> Self {
+        Self { serial }
+    }
+
+    /// Answers a vCPU's read.
+    pub(crate) fn read(&mut self, place: Place, data: &mut [u8]) {
+        data.fill(arch::idle_byte(place));
+        if let Some(serial) = &mut self.serial {
+            serial.read(place, data);
+        }
+    }
+
+    /// Takes a vCPU's write. `Some` if it ends the machine.
+    pub(crate) fn write(&mut self, place: Place, data: &[u8]) -> Option<VmExit> {
+        if arch::ends_machine(place, data) {
+            return Some(VmExit::Guest);
+        }
+        if let Some(serial) = &mut self.serial {
+            serial.write(place, data);
+        }
+        None
+    }
+}
