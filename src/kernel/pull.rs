@@ -24,7 +24,7 @@ pub struct PullOptions {
     branch: Option<String>,
 
     /// Architecture of the kernel [default: this host's]
-    #[arg(long, value_parser = ["x86_64", "aarch64"])]
+    #[arg(long, value_parser = Arch::ALL.map(Arch::name))]
     arch: Option<String>,
 
     /// URL of the folder that holds Alpine's branches [default: Alpine's own]

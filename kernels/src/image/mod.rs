@@ -1,7 +1,7 @@
 //! Kernel files as they are shipped, and the form that a virtual machine loads.
 
-mod arm64;
 mod bzimage;
+mod flat;
 
 use crate::compression::{Compression, read_bounded};
 use crate::{Arch, FormatError};
@@ -19,7 +19,7 @@ const MAX_VERSION: usize = 64;
 #[derive(Debug)]
 pub(crate) struct LoadableKernel {
     pub(crate) arch: Arch,
-    /// ELF on x86_64, Image on aarch64.
+    /// ELF on x86_64, elsewhere an Image.
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -30,29 +30,23 @@ pub(crate) struct LoadableKernel {
 pub(crate) fn unpack(file: Vec<u8>) -> Result<LoadableKernel, FormatError> {
     if bzimage::is_bzimage(&file) {
         elf(bzimage::unpack(&file)?)
-    } else if let Some(payload) = arm64::zboot_payload(&file)? {
+    } else if let Some(payload) = flat::zboot_payload(&file)? {
         image(inflate(payload)?)
     } else if Compression::detect(&file).is_some() {
         image(inflate(&file)?)
-    } else if arm64::is_image(&file) {
+    } else if flat::architecture(&file).is_some() {
         image(file)
     } else {
         elf(file)
     }
 }
 
-/// Checks that a file is an arm64 Image.
+/// Checks that a file is the Image of a known architecture.
 fn image(bytes: Vec<u8>) -> Result<LoadableKernel, FormatError> {
-    if arm64::is_image(&bytes) {
-        Ok(LoadableKernel {
-            arch: Arch::Aarch64,
-            bytes,
-        })
-    } else {
-        Err(FormatError::malformed(
-            "What is compressed in it is not an arm64 Image",
-        ))
-    }
+    let arch = flat::architecture(&bytes).ok_or_else(|| {
+        FormatError::malformed("What is compressed in it is no Image of a known architecture")
+    })?;
+    Ok(LoadableKernel { arch, bytes })
 }
 
 /// Checks that an ELF file is a kernel of a known architecture.
@@ -60,9 +54,7 @@ fn elf(bytes: Vec<u8>) -> Result<LoadableKernel, FormatError> {
     use object::read::elf::FileHeader;
     let header =
         object::elf::FileHeader64::<object::LittleEndian>::parse(&*bytes).map_err(|_| {
-            FormatError::malformed(
-                "It is no kernel of a known form (bzImage, ELF vmlinux, arm64 Image)",
-            )
+            FormatError::malformed("It is no kernel of a known form (bzImage, ELF vmlinux, Image)")
         })?;
     match header.e_machine(object::LittleEndian) {
         object::elf::EM_X86_64 => Ok(LoadableKernel {

@@ -1,14 +1,17 @@
-//! The forms of arm64 kernels: the Image, which is loaded as it is, and the EFI program around a
-//! compressed one.
+//! The forms of kernels that are no ELF files: the Image, which is loaded as it is, and the EFI program
+//! around a compressed one.
 //!
-//! The Image's header is that of the kernel's `Documentation/arch/arm64/booting.rst`, the program's
-//! that of its `drivers/firmware/efi/libstub/zboot-header.S`.
+//! The Image's header is that of the kernel's `Documentation/arch/arm64/booting.rst`, which other
+//! architectures have with another magic number; the program's is that of its
+//! `drivers/firmware/efi/libstub/zboot-header.S`.
 
 use super::field;
-use crate::FormatError;
+use crate::{Arch, FormatError};
 
-/// Where an Image reads "ARM\x64".
+/// Where an Image has its magic number.
 const IMAGE_MAGIC: usize = 56;
+/// Those of the architectures whose kernels are Images.
+const IMAGES: [(Arch, [u8; 4]); 1] = [(Arch::Aarch64, *b"ARM\x64")];
 
 /// Where the program reads "zimg".
 const ZBOOT_MAGIC: usize = 4;
@@ -16,8 +19,11 @@ const ZBOOT_MAGIC: usize = 4;
 const PAYLOAD_OFFSET: usize = 8;
 const PAYLOAD_LENGTH: usize = 12;
 
-pub(super) fn is_image(file: &[u8]) -> bool {
-    field(file, IMAGE_MAGIC) == Some(*b"ARM\x64")
+/// The architecture of an Image; `None` if the file is not one that is known.
+pub(super) fn architecture(file: &[u8]) -> Option<Arch> {
+    let magic = field(file, IMAGE_MAGIC)?;
+    let (arch, _) = IMAGES.into_iter().find(|(_, known)| *known == magic)?;
+    Some(arch)
 }
 
 /// The compressed Image in an EFI zboot program; `None` if the file is not one.
