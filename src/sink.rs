@@ -12,6 +12,8 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use tempfile::TempPath;
 
+use crate::output::ReaderGone;
+
 /// What a file that is not yet whole is called, where it must have a name at all.
 const PREFIX: &str = ".terrarium-";
 
@@ -68,8 +70,19 @@ fn standard(write: impl FnOnce(Sink<'_>) -> Result<()>) -> Result<()> {
         bail!("What is written is nothing for a terminal: redirect it, or use -o FILE");
     }
     let mut output = BufWriter::new(io::stdout().lock());
-    write(Sink::Stream(&mut output))?;
-    output.flush().context("Cannot write standard output")
+    let written = write(Sink::Stream(&mut output)).and_then(|()| Ok(output.flush()?));
+    written.map_err(|error| {
+        if is_broken_pipe(&error) {
+            ReaderGone.into()
+        } else {
+            error.context("Cannot write standard output")
+        }
+    })
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(|cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn replace(

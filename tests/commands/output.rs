@@ -35,6 +35,8 @@ fn a_reader_that_has_gone_ends_a_command_quietly() {
         &["inspect", "--json", PYTHON3],
         &["disk", "usage"],
         &["disk", "--quiet", PYTHON3],
+        &["disk", "--quiet", "--output", "-", PYTHON3],
+        &["save", PYTHON3],
         &["kernel", "ls"],
         &["kernel", "inspect", kernel],
         &["doctor"],
