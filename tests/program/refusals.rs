@@ -88,3 +88,14 @@ mount -t tmpfs -o size=1m none \"$0\" && \"$@\"; code=$?; ls -A \"$0\"; exit $co
     command.arg("true");
     assert!(output(&mut command).status.success());
 }
+
+#[test]
+fn memory_that_the_host_refuses_is_an_error_before_boot() {
+    let inner = run(["--memory", "8g"], PYTHON2);
+    let mut command = Command::new("sh");
+    // In KiB: half of what the guest should have.
+    command.args(["-c", r#"ulimit -v 4194304; exec "$0" "$@""#]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    command.env("TERRARIUM_HOME", home());
+    assert_refused(&output(&mut command), ["memory"]);
+}

@@ -8,7 +8,7 @@ use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{backend, home, output, shell, started};
+use crate::support::{assert_output, backend, home, output, shell, started};
 
 /// The processes that `parent` started and has not waited for.
 fn children(parent: u32) -> Vec<u32> {
@@ -176,4 +176,19 @@ fn a_killed_machine_is_an_error_and_no_hang() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(125), "{said}");
     assert!(said.contains("killed by signal 9"), "{said}");
+}
+
+#[test]
+fn the_guests_kernel_has_nothing_to_complain_about() {
+    // Errors and worse, as the kernel itself sees them.
+    let script = "dmesg -r >/tmp/all && grep -c . /tmp/all >&2; grep '^<[0-3]>' /tmp/all; echo end";
+    for cpus in ["1", "2", "4"] {
+        let output = output(&mut shell(["--cpus", cpus], script));
+        assert_output(&output, 0, "end\n");
+        // There is something to read.
+        let lines = String::from_utf8_lossy(&output.stderr)
+            .trim()
+            .parse::<u32>();
+        assert!(lines.unwrap() > 50);
+    }
 }

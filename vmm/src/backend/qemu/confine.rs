@@ -21,6 +21,8 @@ const PROGRAMS: [&str; 6] = [
 ];
 /// Where QEMU keeps what the guest writes to its disks, in files without a name.
 const TEMPORARY: &str = "/var/tmp";
+/// What QEMU opens to find out how files are locked here.
+const NULL: &str = "/dev/null";
 
 /// Takes from the calling process what QEMU does not need.
 pub(super) fn confine(binary: &Path, invocation: &Invocation) -> io::Result<()> {
@@ -42,7 +44,7 @@ pub(super) fn confine(binary: &Path, invocation: &Invocation) -> io::Result<()> 
         .collect();
     confinement::allow_only(Paths {
         readable,
-        writable: vec![TEMPORARY.into()],
+        writable: vec![TEMPORARY.into(), NULL.into()],
         reopened,
     })?;
     confinement::keep_file_access()?;

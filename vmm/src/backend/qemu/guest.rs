@@ -48,7 +48,7 @@ fn microvm(discovery: Discovery, accelerator: Accelerator, serial: bool) -> Mach
     let legacy = on(accelerator == Accelerator::Tcg);
     MachineOptions {
         machine: format!(
-            "microvm,acpi={acpi},pit={legacy},pic={legacy},rtc=off,isa-serial={serial}"
+            "microvm,acpi={acpi},pit={legacy},pic={legacy},rtc={legacy},isa-serial={serial}"
         ),
         cpu: match accelerator {
             Accelerator::Tcg => "max",

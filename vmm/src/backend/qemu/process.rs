@@ -81,13 +81,15 @@ impl QemuMachine {
             .and_then(|()| messages.take(MAX_MESSAGE).read_to_end(&mut said));
         let said = said.split(|&byte| byte == 0).next().unwrap_or_default();
         let said = String::from_utf8_lossy(said);
+        let said: Vec<_> = said.split_whitespace().collect();
+        let said = said.join(" ");
         let how = match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => format!("QEMU ended with code {code}"),
             (None, Some(signal)) => format!("QEMU was killed by signal {signal}"),
             (None, None) => "QEMU ended".to_owned(),
         };
-        VmExit::Broken(match (read, said.trim()) {
-            (Ok(_), said) if !said.is_empty() => format!("{how}: {said}"),
+        VmExit::Broken(match read {
+            Ok(_) if !said.is_empty() => format!("{how}: {said}"),
             _ => how,
         })
     }
