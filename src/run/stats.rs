@@ -12,7 +12,10 @@ use crate::units;
 
 /// Writes the numbers to a file as JSON, or says them on standard error.
 pub fn report(stats: Option<Stats>, file: Option<&Path>) -> Result<()> {
-    let stats = stats.unwrap_or_default();
+    let Some(stats) = stats else {
+        say!("terrarium: the machine did not say what it did, so --stats has nothing to tell");
+        return Ok(());
+    };
     let Some(path) = file else {
         for line in lines(&stats) {
             say!("{line}");
@@ -96,6 +99,6 @@ mod tests {
         report(Some(stats()), Some(&path)).unwrap();
         let read: Stats = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         assert_eq!(read, stats());
-        assert!(report(None, Some(folder.path())).is_err());
+        assert!(report(Some(stats()), Some(folder.path())).is_err());
     }
 }

@@ -151,7 +151,7 @@ fn what_the_machine_did_is_said_or_written() {
     ));
     assert_eq!(said.stdout, b"done\n");
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
-    assert!(said.contains("memory peak"), "{said}");
+    assert!(said.contains("memory peak"), "{said:?}");
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("stats.json");

@@ -20,8 +20,8 @@ use crate::config::VmConfig;
 use crate::confinement::{Namespaces, enter_namespaces};
 
 /// How long a process may take to say what its machine did: one that a guest has taken over may say
-/// nothing.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// nothing. Emulated hosts are slow.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The owner's side of a machine's process. Dropped, it kills the process and waits for its end.
 #[derive(Debug)]
