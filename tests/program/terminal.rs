@@ -1,7 +1,13 @@
 //! `-t`: a terminal at both ends.
 
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
 use crate::support::pty::OnTerminal;
-use crate::support::{PYTHON2, assert_refused, output, run, shell};
+use crate::support::registry::Registry;
+use crate::support::{
+    PYTHON2, assert_refused, backend, given, home, output, run, shell, terrarium,
+};
 
 #[test]
 fn the_prompt_answers_and_the_terminal_is_as_before() {
@@ -43,6 +49,29 @@ fn the_terminal_is_restored_when_a_signal_ends_us() {
     let pid = rustix::process::Pid::from_child(&screen.child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(screen.end().0.code(), Some(143));
+    assert!(screen.is_as_before());
+}
+
+/// The progress of a pull catches signals as well, and must leave them to the command.
+#[test]
+fn after_a_pull_signals_are_the_commands() {
+    let own = tempfile::tempdir().unwrap();
+    symlink(home().join("kernels"), own.path().join("kernels")).unwrap();
+    let registry = Registry::start();
+    let layout = PathBuf::from(given("TERRARIUM_TEST_STANDIN"));
+    registry.push(&layout, PYTHON2, "python:2");
+    let mut run = terrarium();
+    run.args(["run", "--backend", &backend(), "-it"]);
+    run.arg(format!("{}/python:2", registry.host()));
+    let script = "trap 'echo caught; exit 7' TERM; echo ready; while :; do sleep 1; done";
+    run.args(["sh", "-c", script]);
+    let mut screen = OnTerminal::start(run.env("TERRARIUM_HOME", own.path()));
+    screen.expect("building disk");
+    screen.expect("ready");
+    let pid = rustix::process::Pid::from_child(&screen.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    screen.expect("caught");
+    assert_eq!(screen.end().0.code(), Some(7));
     assert!(screen.is_as_before());
 }
 
