@@ -19,6 +19,7 @@ mod load;
 mod log;
 mod output;
 mod pins;
+mod platform;
 mod progress;
 mod prune;
 mod pull;

@@ -1,6 +1,6 @@
 //! The command's process between fork and exec.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_ulong};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -18,11 +18,16 @@ use crate::{exec, signals};
 /// Where an error number ends in the code that a failed child sends, and the step begins.
 const STEP_SHIFT: u32 = 16;
 
+/// The execution domain of a 32-bit machine (the kernel's `include/uapi/linux/personality.h`).
+const PER_LINUX32: c_ulong = 8;
+
 /// Everything that the child needs, made before the fork.
 #[derive(Debug)]
 pub(crate) struct Child {
     /// Whom it becomes.
     pub(crate) identity: Identity,
+    /// It sees a 32-bit machine.
+    pub(crate) linux32: bool,
     /// Its limits.
     pub(crate) rlimits: Vec<Rlimit>,
     /// Its standard input is a terminal, to be its controlling one.
@@ -41,6 +46,7 @@ pub(crate) enum Step {
     Fork,
     Session,
     Terminal,
+    Personality,
     Limit,
     Groups,
     User,
@@ -48,10 +54,11 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Fork,
         Self::Session,
         Self::Terminal,
+        Self::Personality,
         Self::Limit,
         Self::Groups,
         Self::User,
@@ -64,6 +71,7 @@ impl Step {
             Self::Fork => "Start a process for the command",
             Self::Session => "Give the command its session",
             Self::Terminal => "Give the command its terminal",
+            Self::Personality => "Let the kernel run the command as on a 32-bit machine",
             Self::Limit => "Set the command's resource limits",
             Self::Groups => "Set the command's groups",
             Self::User => "Set the command's user",
@@ -133,6 +141,9 @@ impl Child {
             setsid().map_err(|error| Step::Session.error(error))?;
             ioctl_tiocsctty(rustix::stdio::stdin()).map_err(|error| Step::Terminal.error(error))?;
         }
+        if self.linux32 {
+            set_linux32().map_err(|error| Step::Personality.error(error))?;
+        }
         for limit in &self.rlimits {
             set_limit(limit).map_err(|error| Step::Limit.error(error))?;
         }
@@ -154,6 +165,15 @@ impl Child {
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     let all = strings.iter().map(|string| string.as_ptr());
     all.chain([ptr::null()]).collect()
+}
+
+/// `uname(2)` names the 32-bit architecture from here on, for this process and all its children.
+fn set_linux32() -> Result<(), Errno> {
+    // SAFETY: personality(2) takes a number and touches no memory of this process.
+    if unsafe { libc::personality(PER_LINUX32) } < 0 {
+        return Err(last_error());
+    }
+    Ok(())
 }
 
 fn set_limit(limit: &Rlimit) -> Result<(), Errno> {

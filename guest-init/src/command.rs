@@ -44,6 +44,7 @@ pub(crate) fn start(spec: &RunSpec) -> Result<Started, Failure> {
     };
     let child = Child {
         identity,
+        linux32: spec.linux32,
         rlimits: spec.rlimits.clone(),
         terminal: spec.terminal.is_some(),
         candidates: c_strings("program", &candidates)?,

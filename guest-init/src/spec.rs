@@ -36,6 +36,8 @@ pub struct RunSpec {
     /// The command gets a standard input from the host; without, it reads /dev/null
     /// (with a terminal, nothing that the host sends arrives).
     pub stdin: bool,
+    /// The command sees a 32-bit machine, as by `setarch linux32` (`PER_LINUX32` of `personality(2)`).
+    pub linux32: bool,
     /// Resource limits of the command.
     pub rlimits: Vec<Rlimit>,
     /// The host's clock when the run began, in nanoseconds since 1970-01-01 UTC: set in the guest if

@@ -22,9 +22,9 @@ oci_descriptor() { # MEDIA_TYPE DIGEST: prints a descriptor without its closing 
 
 # Appends a layer made of TREE. Names in TREE's file `.owners` ("UID GID PATH" lines) get those
 # owners, all others root; names in its file `.capable` get $oci_capability, for which the format
-# must be pax. Sets diff_ids and layers, comma-separated JSON.
+# must be pax. Sets what oci_archive sets.
 oci_layer() { # TREE FORMAT
-	local tree=$1 tar=$1.tar digest uid gid path
+	local tree=$1 tar=$1.tar uid gid path
 	local options=(--format="$2" --numeric-owner --sort=name --mtime="@$oci_epoch" --clamp-mtime)
 	local pax=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime
 	[[ $2 != pax ]] || options+=(--pax-option="$pax")
@@ -46,22 +46,36 @@ oci_layer() { # TREE FORMAT
 		LC_ALL=C sed -i "s/\(xattr.security.capability=\)@*/\1$oci_capability/" "$tree.part"
 		tar -A -f "$tar" "$tree.part"
 	done <"$tree.capable"
-	diff_ids+=${diff_ids:+,}\"sha256:$(sha256sum "$tar" | cut -d' ' -f1)\"
 	gzip -9n "$tar"
-	digest=$(oci_blob "$tar.gz")
+	oci_archive "$tar.gz"
+}
+
+# Appends an archive, compressed with gzip, as a layer, and takes the file away. Sets diff_ids and
+# layers, comma-separated JSON.
+oci_archive() { # FILE
+	local digest
+	diff_ids+=${diff_ids:+,}\"sha256:$(gzip -dc "$1" | sha256sum | cut -d' ' -f1)\"
+	digest=$(oci_blob "$1")
 	layers+=${layers:+,}$(oci_descriptor layer.v1.tar+gzip "$digest")'}'
 }
 
-oci_image() { # NAME ARCHITECTURE CONFIG_JSON: finishes the layout
-	local created digest
+# Makes an image of the layers so far and prints its descriptor without the closing brace.
+oci_manifest() { # ARCHITECTURE[/VARIANT] CONFIG_JSON
+	local created digest platform
 	created=$(date -u -d "@$oci_epoch" +%FT%TZ)
-	printf '{"created":"%s","architecture":"%s","os":"linux","config":%s,"rootfs":{"type":"layers","diff_ids":[%s]}}' \
-		"$created" "$2" "$3" "$diff_ids" >"$layout/new"
+	platform="\"architecture\":\"${1%/*}\",\"os\":\"linux\""
+	[[ $1 != */* ]] || platform+=",\"variant\":\"${1#*/}\""
+	printf '{"created":"%s",%s,"config":%s,"rootfs":{"type":"layers","diff_ids":[%s]}}' \
+		"$created" "$platform" "$2" "$diff_ids" >"$layout/new"
 	digest=$(oci_blob "$layout/new")
 	printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":%s},"layers":[%s]}' \
 		"$(oci_descriptor config.v1+json "$digest")" "$layers" >"$layout/new"
 	digest=$(oci_blob "$layout/new")
+	printf '%s,"platform":{%s}' "$(oci_descriptor manifest.v1+json "$digest")" "$platform"
+}
+
+oci_finish() { # NAME DESCRIPTOR: names the layout's image or list
 	printf '{"schemaVersion":2,"manifests":[%s,"annotations":{"org.opencontainers.image.ref.name":"%s"}}]}' \
-		"$(oci_descriptor manifest.v1+json "$digest")" "$1" >"$layout/index.json"
+		"$2" "$1" >"$layout/index.json"
 	echo '{"imageLayoutVersion":"1.0.0"}' >"$layout/oci-layout"
 }

@@ -10,6 +10,7 @@
 #   TERRARIUM_TEST_STANDIN     OCI layout of localhost/python:2.7.18-standin
 #   TERRARIUM_TEST_STANDIN_ARM64  the same for arm64, whatever this machine's
 #   TERRARIUM_TEST_PYTHON      OCI layout of the official python:3.12-alpine, as localhost/python:3.12-alpine
+#   TERRARIUM_TEST_PLATFORMS   OCI layout of localhost/platforms:1, images of one list for seven platforms
 #   TERRARIUM_TEST_HOME        a store of terrarium with that kernel, both images and their disks; also
 #                              TERRARIUM_HOME, so that no test comes near the user's own
 #   TERRARIUM_TEST_HOME_ARM64  a store with the kernel and the stand-in for arm64, and its disk
@@ -65,7 +66,8 @@ test_files() {
 	TERRARIUM_TEST_STANDIN=$("$root/tests/fixtures/stand-in-image")
 	TERRARIUM_TEST_STANDIN_ARM64=$("$root/tests/fixtures/stand-in-image" --arch arm64)
 	TERRARIUM_TEST_PYTHON=$("$root/tests/fixtures/official-image")
-	export TERRARIUM_TEST_{BUSYBOX,KERNEL_DEB,KERNEL_DEB_AMD64,KERNEL_DEB_ARM64,STANDIN,STANDIN_ARM64,PYTHON}
+	TERRARIUM_TEST_PLATFORMS=$("$root/tests/fixtures/platform-images")
+	export TERRARIUM_TEST_{BUSYBOX,KERNEL_DEB,KERNEL_DEB_AMD64,KERNEL_DEB_ARM64,STANDIN,STANDIN_ARM64,PYTHON,PLATFORMS}
 }
 
 # What only the kernels stage needs.

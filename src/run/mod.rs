@@ -24,6 +24,7 @@ pub use options::{Pull, RunOptions};
 
 use crate::home::Home;
 use crate::output::say;
+use crate::platform::Way;
 use crate::trace::Trace;
 use crate::{backend, interrupt, progress};
 
@@ -52,10 +53,11 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
     };
     let (image, disk) = wanted.get(&home, progress.as_ref())?;
     drop(progress);
-    let spec = spec::build(&options, &terminal, &image.config)?;
+    let arch = guest::arch(&image.platform, options.backend)?;
+    let way = Way::of(arch, &image.platform);
+    let spec = spec::build(&options, &terminal, &image.config, way)?;
 
     trace.stage("kernel");
-    let arch = guest::arch(&image.platform, options.backend)?;
     let kernel = machine::kernel(&home, arch, options.kernel.as_deref(), options.quiet)?;
 
     trace.stage("backend");

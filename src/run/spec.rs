@@ -11,6 +11,7 @@ use rustix::termios::isatty;
 
 use super::environment::Environment;
 use super::{RunOptions, without_nul};
+use crate::platform::Way;
 
 /// Serial number of the disk with the image's root file system.
 pub const ROOT_SERIAL: &str = "root";
@@ -51,7 +52,12 @@ pub fn terminal(options: &RunOptions) -> Result<Streams> {
 }
 
 /// Puts together what the image says and what the options change.
-pub fn build(options: &RunOptions, streams: &Streams, image: &ImageConfig) -> Result<RunSpec> {
+pub fn build(
+    options: &RunOptions,
+    streams: &Streams,
+    image: &ImageConfig,
+    way: Way,
+) -> Result<RunSpec> {
     let working_directory = match &options.workdir {
         Some(workdir) if !workdir.starts_with('/') => {
             bail!("The working directory {workdir:?} is not an absolute path")
@@ -84,6 +90,7 @@ pub fn build(options: &RunOptions, streams: &Streams, image: &ImageConfig) -> Re
         hostname: hostname.into_bytes(),
         terminal: streams.size,
         stdin: streams.stdin,
+        linux32: way == Way::Compat,
         rlimits: options.ulimit.iter().map(|limit| limit.0).collect(),
         wall_clock_ns: wall_clock(),
     };

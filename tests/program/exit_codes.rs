@@ -1,16 +1,14 @@
 //! Exit codes, signals and time limits.
 
 use std::io::Write;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::support::{PYTHON2, assert_output, home, output, piped, python2, run, shell, started};
-
-fn signal(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).unwrap();
-}
+use crate::support::{
+    PYTHON2, assert_output, home, output, piped, python2, run, shell, signal, started,
+};
 
 #[test]
 fn the_commands_code_is_ours() {

@@ -17,6 +17,7 @@ mod foreign;
 mod kaslr;
 mod kernels;
 mod options;
+mod platforms;
 mod prune;
 mod refusals;
 mod registry;

@@ -1,45 +1,19 @@
 //! Images from a real registry: they run, and what is wrong with them is said and not kept.
 
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::support::layout::{self, EMPTY_LAYER, GZIP_MAGIC, Layout};
 use crate::support::proxy::{self, Fault};
 use crate::support::registry::{Registry, free_port};
+use crate::support::store::{Store, files};
 use crate::support::{
-    PYTHON3, assert_output, assert_refused, given, home, output, output_with_input, run, terrarium,
+    PYTHON3, assert_output, assert_refused, given, output, output_with_input, terrarium,
 };
 
-/// A store of its own, with the test home's kernel and no image.
-struct Store(TempDir);
-
 impl Store {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        symlink(home().join("kernels"), folder.path().join("kernels")).unwrap();
-        Self(folder)
-    }
-
-    fn command(&self, mut command: Command) -> Command {
-        command.env("TERRARIUM_HOME", self.0.path());
-        command
-    }
-
-    fn pull<const N: usize>(&self, options: [&str; N], image: &str) -> Command {
-        let mut command = terrarium();
-        command.args(["pull", "--quiet"]).args(options).arg(image);
-        self.command(command)
-    }
-
-    fn run<const N: usize>(&self, options: [&str; N], image: &str) -> Command {
-        self.command(run(options, image))
-    }
-
     /// Asserts that neither `pull` nor `run` gets the image, that both say one line with each of
     /// `parts`, and that no file is left behind that is not whole.
     #[track_caller]
@@ -63,22 +37,16 @@ impl Store {
     /// Asserts that the store has nothing but whole blobs.
     #[track_caller]
     fn assert_clean(&self) {
-        for blob in files(&self.0.path().join("images/blobs/sha256")) {
+        for blob in files(&self.path().join("images/blobs/sha256")) {
             let name = blob.file_name().unwrap().to_str().unwrap().to_owned();
             assert_eq!(layout::hex(&fs::read(&blob).unwrap()), name);
         }
         assert_eq!(
-            files(&self.0.path().join("images/ingest")),
+            files(&self.path().join("images/ingest")),
             Vec::<PathBuf>::new()
         );
-        assert_eq!(files(&self.0.path().join("disks")), Vec::<PathBuf>::new());
+        assert_eq!(files(&self.path().join("disks")), Vec::<PathBuf>::new());
     }
-}
-
-/// The files in a folder; none if it does not exist.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten();
-    entries.map(|entry| entry.unwrap().path()).collect()
 }
 
 fn official() -> PathBuf {

@@ -6,6 +6,7 @@ pub mod proxy;
 pub mod pty;
 #[path = "../../../images/tests/common/registry.rs"]
 pub mod registry;
+pub mod store;
 
 use std::env;
 use std::ffi::OsStr;
@@ -13,6 +14,8 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// The stand-in for `python:2.7.16-alpine3.9`, in the test home.
 pub const PYTHON2: &str = "localhost/python:2.7.18-standin";
@@ -99,6 +102,11 @@ pub fn started(command: &mut Command) -> Child {
         .expect("the command should say that it runs");
     assert_eq!(&line, b"ready\n");
     child
+}
+
+/// Sends a signal to a command that runs.
+pub fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
 }
 
 /// Asserts the exit code and the whole of standard output; shows standard error if either differs.

@@ -1,0 +1,127 @@
+//! The seven platforms of one list of images, each by tag and by digest.
+
+use std::path::PathBuf;
+use std::thread;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::registry::Registry;
+use crate::support::store::Store;
+use crate::support::{assert_output, given, output, signal, started};
+
+/// A platform of the list, and what its programs should find.
+struct Expected {
+    platform: &'static str,
+    /// What `uname -m` says.
+    machine: &'static str,
+    /// Where its Python is.
+    python: &'static str,
+}
+
+const fn expected(platform: &'static str, machine: &'static str, python: &'static str) -> Expected {
+    Expected {
+        platform,
+        machine,
+        python,
+    }
+}
+
+const EXPECTED: [Expected; 2] = [
+    expected("linux/amd64", "x86_64", "/usr/bin/python2.7"),
+    expected("linux/386", "i686", "/usr/bin/python2.7"),
+];
+
+/// The name of the list in the tests' registry.
+const NAME: &str = "platforms:1";
+
+fn layout() -> PathBuf {
+    PathBuf::from(given("TERRARIUM_TEST_PLATFORMS"))
+}
+
+/// The digest of the list.
+fn digest() -> String {
+    let index = std::fs::read(layout().join("index.json")).unwrap();
+    let index: Value = serde_json::from_slice(&index).unwrap();
+    index["manifests"][0]["digest"].as_str().unwrap().to_owned()
+}
+
+/// All that a shell and a Python of any platform can do.
+const SCRIPT: &str = r#"
+uname -m
+printf 'one\ntwo\nthree\n' | sort -r | head -n 2 | tr '\n' ' '; echo
+sh -c 'kill -TERM $$'; echo killed $?
+trap 'echo caught' USR1; kill -USR1 $$
+printf '#!/bin/sh\necho script "$0" "$@"\n' >/tmp/script; chmod 755 /tmp/script; /tmp/script a 'b c'
+printf '#!/usr/bin/python\nimport sys; print(sys.argv)\n' >/tmp/python; chmod 755 /tmp/python; /tmp/python x
+python - <<END
+import os, platform, signal, subprocess, sys, threading
+print(platform.machine())
+print(sys.executable)
+print(os.path.realpath(sys.executable) == os.readlink("/proc/self/exe"))
+print(subprocess.call([sys.executable, "-c", "import sys; sys.exit(3)"]))
+print(subprocess.call(["/proc/self/exe", "-c", "import sys; sys.exit(4)"]))
+print(subprocess.call(["sh", "-c", "kill -SEGV \$\$"]) == -signal.SIGSEGV)
+lock, counts = threading.Lock(), []
+def count(number):
+    for i in range(1000):
+        with lock:
+            counts.append(number)
+threads = [threading.Thread(target=count, args=(n,)) for n in range(4)]
+for t in threads: t.start()
+for t in threads: t.join()
+print(len(counts), sorted(set(counts)))
+END
+exit 7
+"#;
+
+fn answer(expected: &Expected) -> String {
+    let Expected {
+        machine, python, ..
+    } = expected;
+    let counts = if python.contains("python2") {
+        "(4000, [0, 1, 2, 3])"
+    } else {
+        "4000 [0, 1, 2, 3]"
+    };
+    format!(
+        "{machine}\ntwo three \nkilled 143\ncaught\nscript /tmp/script a b c\n['/tmp/python', 'x']\n\
+         {machine}\n/usr/bin/python\nTrue\n3\n4\nTrue\n{counts}\n"
+    )
+}
+
+/// A signal to the run reaches the program, whose answer is its exit code.
+const WAITING: &str = r#"
+import os, signal, sys
+def caught(number, frame):
+    print("caught %d" % number)
+    sys.exit(9)
+signal.signal(signal.SIGTERM, caught)
+os.write(1, b"ready\n")
+while True:
+    signal.pause()
+"#;
+
+#[test]
+fn every_platform_runs_by_tag_and_by_digest() {
+    let registry = Registry::start();
+    registry.push(&layout(), "localhost/platforms:1", NAME);
+    let tag = format!("{}/{NAME}", registry.host());
+    let by_digest = format!("{}/platforms@{}", registry.host(), digest());
+    let store = Store::new();
+    let check = |expected: &Expected| {
+        let mut whole = store.run(["--platform", expected.platform], &tag);
+        let got = output(whole.args(["sh", "-c", SCRIPT]));
+        assert_output(&got, 7, answer(expected));
+
+        let mut waiting = store.run(["--platform", expected.platform], &by_digest);
+        let child = started(waiting.args(["python", "-c", WAITING]));
+        signal(&child, Signal::TERM);
+        assert_output(&child.wait_with_output().unwrap(), 9, "caught 15\n");
+    };
+    thread::scope(|scope| {
+        for chunk in EXPECTED.chunks(EXPECTED.len().div_ceil(2)) {
+            scope.spawn(move || chunk.iter().for_each(check));
+        }
+    });
+}
