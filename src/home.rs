@@ -71,6 +71,11 @@ impl Home {
         self.0.join("kernels")
     }
 
+    /// Emulators of other architectures' programs.
+    pub fn emulators(&self) -> PathBuf {
+        self.0.join("emulators")
+    }
+
     /// Names of running machines.
     pub fn run(&self) -> PathBuf {
         self.0.join("run")

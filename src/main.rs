@@ -9,6 +9,7 @@ mod backend;
 mod bench;
 mod disk;
 mod doctor;
+mod emulator;
 mod escape;
 mod home;
 mod inspect;
@@ -76,6 +77,7 @@ enum Command {
     Prune(prune::PruneOptions),
     Disk(disk::DiskOptions),
     Kernel(kernel::KernelOptions),
+    Emulator(emulator::EmulatorOptions),
     Doctor(doctor::DoctorOptions),
     Bench(bench::BenchOptions),
 }
@@ -109,6 +111,7 @@ fn main() -> ExitCode {
         Command::Prune(options) => prune::run(&options),
         Command::Disk(options) => disk::run(&options),
         Command::Kernel(options) => kernel::run(&options),
+        Command::Emulator(options) => emulator::run(&options),
         Command::Doctor(options) => doctor::run(&options),
         Command::Bench(options) => bench::run(&options),
     };

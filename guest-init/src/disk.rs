@@ -1,4 +1,4 @@
-//! The disk with the root file system.
+//! The disks with the root file system and with emulators.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use guest_init::spec::RootDisk;
+use guest_init::spec::FileSystemDisk;
 use rustix::mount::MountAttrFlags;
 
 use crate::devices;
@@ -16,19 +16,32 @@ use crate::mount::FileSystem;
 /// Where the kernel lists block devices.
 const CLASS: &str = "/sys/block";
 
-/// Waits for the root disk and mounts it, attached to no place yet.
-pub(crate) fn mount(root: &RootDisk) -> Result<OwnedFd, Failure> {
-    let serial = String::from_utf8_lossy(&root.serial);
-    let disk =
-        devices::wait_for(|| choose(&virtio_disks(), |disk| has_serial(disk, &root.serial)))?
-            .ok_or_else(|| {
-                Failure::setup(format!("No virtio disk has the serial number {serial}"))
-            })?;
+/// Waits for the disk with the wanted serial number and mounts it, attached to no place yet.
+pub(crate) fn mount(wanted: &FileSystemDisk) -> Result<OwnedFd, Failure> {
+    mount_chosen(wanted, |disks| with_serial(disks, &wanted.serial))
+}
+
+/// The same in a machine of one disk, which is taken whatever its serial number.
+pub(crate) fn mount_only(wanted: &FileSystemDisk) -> Result<OwnedFd, Failure> {
+    mount_chosen(wanted, |disks| match disks {
+        [only] => Some(only.clone()),
+        several => with_serial(several, &wanted.serial),
+    })
+}
+
+fn mount_chosen(
+    wanted: &FileSystemDisk,
+    choose: impl Fn(&[OsString]) -> Option<OsString>,
+) -> Result<OwnedFd, Failure> {
+    let disk = devices::wait_for(|| choose(&virtio_disks()))?.ok_or_else(|| {
+        let serial = String::from_utf8_lossy(&wanted.serial);
+        Failure::setup(format!("No virtio disk has the serial number {serial}"))
+    })?;
     let device = format!("/dev/{}", disk.to_string_lossy());
-    let kind = std::str::from_utf8(&root.file_system)
-        .context(|| "File system of the root disk".to_owned())?;
+    let kind = std::str::from_utf8(&wanted.file_system)
+        .context(|| format!("File system of the disk {}", wanted.serial.escape_ascii()))?;
     let file_system = FileSystem::new(kind).option("source", &device);
-    if root.read_only {
+    if wanted.read_only {
         file_system
             .flag("ro")
             .attributes(MountAttrFlags::MOUNT_ATTR_RDONLY)
@@ -38,12 +51,8 @@ pub(crate) fn mount(root: &RootDisk) -> Result<OwnedFd, Failure> {
     }
 }
 
-/// The only disk there is, or the one that is wanted.
-fn choose(disks: &[OsString], is_wanted: impl Fn(&OsStr) -> bool) -> Option<OsString> {
-    match disks {
-        [only] => Some(only.clone()),
-        several => several.iter().find(|disk| is_wanted(disk)).cloned(),
-    }
+fn with_serial(disks: &[OsString], serial: &[u8]) -> Option<OsString> {
+    disks.iter().find(|disk| has_serial(disk, serial)).cloned()
 }
 
 fn virtio_disks() -> Vec<OsString> {
@@ -60,18 +69,4 @@ fn virtio_disks() -> Vec<OsString> {
 fn has_serial(disk: &OsStr, wanted: &[u8]) -> bool {
     let path = Path::new(CLASS).join(disk).join("serial");
     fs::read(path).is_ok_and(|serial| serial.trim_ascii_end() == wanted)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_disk_is_taken_whatever_it_says_and_of_several_the_wanted_one() {
-        let disks = ["vda", "vdb"].map(OsString::from);
-        assert_eq!(choose(&disks[..1], |_| false), Some("vda".into()));
-        assert_eq!(choose(&disks, |disk| disk == "vdb"), Some("vdb".into()));
-        assert_eq!(choose(&disks, |_| false), None);
-        assert_eq!(choose(&[], |_| true), None);
-    }
 }

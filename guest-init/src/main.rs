@@ -11,6 +11,7 @@ mod control_port;
 mod devices;
 mod disk;
 mod early;
+mod emulation;
 mod environment;
 mod etc_files;
 mod exec;

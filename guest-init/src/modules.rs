@@ -10,14 +10,19 @@ use rustix::system::finit_module;
 
 use crate::failure::{Context, Failure};
 
-/// Loads what [`MODULE_LIST`] names, in its order, and frees the memory of the files.
-pub(crate) fn load() -> Result<(), Failure> {
+/// Loads what [`MODULE_LIST`] names, in its order.
+pub(crate) fn load_listed() -> Result<(), Failure> {
     let list = match fs::read_to_string(MODULE_LIST) {
         Ok(list) => list,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error).context(|| format!("Read {MODULE_LIST}")),
     };
-    for path in list.lines().filter(|line| !line.is_empty()) {
+    load(list.lines().filter(|line| !line.is_empty()))
+}
+
+/// Loads modules in their order, and frees the memory of the files.
+pub(crate) fn load<'a>(paths: impl IntoIterator<Item = &'a str>) -> Result<(), Failure> {
+    for path in paths {
         let file = File::open(path).context(|| format!("Open module {path}"))?;
         match finit_module(file, c"", 0) {
             Ok(()) | Err(Errno::EXIST) => {}

@@ -11,7 +11,7 @@ use crate::control_port::ControlPort;
 use crate::failure::{Context, Failure};
 use crate::port::Ports;
 use crate::supervisor::Supervisor;
-use crate::{clock, disk, early, kmsg, loopback, modules, rootfs, signals};
+use crate::{clock, disk, early, emulation, kmsg, loopback, modules, rootfs, signals};
 
 /// Runs the command and returns when the machine may be switched off.
 ///
@@ -19,7 +19,7 @@ use crate::{clock, disk, early, kmsg, loopback, modules, rootfs, signals};
 /// If the host cannot be told what is wrong, because there is no way to it.
 pub(crate) fn run(started: Duration) -> Result<(), Failure> {
     early::mount()?;
-    let prepared = modules::load().and_then(|()| prepare());
+    let prepared = modules::load_listed().and_then(|()| prepare());
     if let Err(failure) = &prepared {
         kmsg::log(&failure.message);
     }
@@ -48,7 +48,12 @@ fn prepare() -> Result<RunSpec, Failure> {
     let bytes = std::fs::read(PATH).context(|| format!("Read {PATH} in the initramfs"))?;
     let spec = RunSpec::decode(&bytes).context(|| format!("Decode {PATH} in the initramfs"))?;
     clock::correct(spec.wall_clock_ns)?;
-    let root = disk::mount(&spec.root)?;
+    let root = if let Some(emulation) = &spec.emulation {
+        emulation::register(emulation)?;
+        disk::mount(&spec.root)?
+    } else {
+        disk::mount_only(&spec.root)?
+    };
     rootfs::assemble(root, &spec)?;
     rustix::system::sethostname(&spec.hostname)
         .context(|| format!("Set the host name {}", spec.hostname.escape_ascii()))?;

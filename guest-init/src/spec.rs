@@ -18,7 +18,9 @@ pub type Bytes = Vec<u8>;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunSpec {
     /// The root file system's disk.
-    pub root: RootDisk,
+    pub root: FileSystemDisk,
+    /// What runs programs of other architectures; none in a native run.
+    pub emulation: Option<Emulation>,
     /// Program and arguments, at least one: the image's entrypoint and command already put together.
     /// A program without a slash is looked up in the `PATH` of [`env`](Self::env).
     pub argv: Vec<Bytes>,
@@ -45,16 +47,40 @@ pub struct RunSpec {
     pub wall_clock_ns: u64,
 }
 
-/// How guest-init finds and mounts the root file system.
+/// How guest-init finds and mounts a file system.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RootDisk {
+pub struct FileSystemDisk {
     /// The serial number of the virtio block device (virtio 1.2, section 5.2.6, `GET_ID`), at most
-    /// 20 bytes. With one disk only, that disk is taken whatever its serial number.
+    /// 20 bytes. Where the machine has no disk but the root's, that is taken whatever its serial number.
     pub serial: Bytes,
     /// File system type as `mount(2)` takes it, such as `ext4`.
     pub file_system: Bytes,
     /// Mounted read-only.
     pub read_only: bool,
+}
+
+/// How the guest's kernel runs programs of other architectures (the kernel's binfmt-misc.rst).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Emulation {
+    /// Modules to load before anything else, paths in the initramfs, in loading order.
+    pub modules: Vec<String>,
+    /// The disk with the interpreters. The image's programs do not see it.
+    pub disk: FileSystemDisk,
+    /// Which programs are run by which interpreter.
+    pub formats: Vec<BinaryFormat>,
+}
+
+/// A kind of program, and what interprets it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BinaryFormat {
+    /// A name that no other format has, without `:`.
+    pub name: String,
+    /// What its programs begin with, where [`mask`](Self::mask) has bits set; as long as that.
+    pub magic: Bytes,
+    /// Which bits of [`magic`](Self::magic) count.
+    pub mask: Bytes,
+    /// The interpreter's name on the disk.
+    pub interpreter: String,
 }
 
 /// Size of a terminal in character cells.
@@ -102,7 +128,7 @@ mod tests {
     #[test]
     fn survives_encoding() {
         let spec = RunSpec {
-            root: RootDisk {
+            root: FileSystemDisk {
                 serial: b"root".to_vec(),
                 file_system: b"ext4".to_vec(),
                 read_only: false,

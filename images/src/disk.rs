@@ -1,5 +1,7 @@
 //! Disks made from images, each made once.
 
+mod files;
+
 use std::{
     collections::HashSet,
     ffi::OsString,
@@ -9,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use files::DiskFile;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -157,23 +160,35 @@ impl DiskCache {
         open: &dyn Fn(usize) -> Result<Box<dyn Read + Send>, Error>,
         progress: &dyn Progress,
     ) -> Result<Disk, Error> {
-        let key = key(image);
+        let build = |staged: &Staged| {
+            progress.event(Event::DiskStarted {
+                layers: image.layers.len(),
+            });
+            self.build(image, open, staged, progress)?;
+            let bytes = staged.allocated_bytes()?;
+            progress.event(Event::DiskDone { bytes });
+            Ok(())
+        };
+        self.held_or_built(&key(image), build)
+    }
+
+    /// The disk of this name in the cache, or the one that `build` writes to an empty file.
+    fn held_or_built(
+        &self,
+        key: &str,
+        build: impl Fn(&Staged) -> Result<(), Error>,
+    ) -> Result<Disk, Error> {
         let path = self.folder.join(format!("{key}.ext4"));
         let staging = self.folder.join(format!("{key}.partial"));
         loop {
             if let Acquired::Staged(staged) = staging::acquire(staging.clone(), path.clone())? {
-                progress.event(Event::DiskStarted {
-                    layers: image.layers.len(),
-                });
-                match self.build(image, open, &staged, progress) {
+                match build(&staged) {
                     Ok(()) => staged.commit()?,
                     Err(error) => {
                         staged.discard()?;
                         return Err(error);
                     }
                 }
-                let bytes = fs::metadata(&path).context("examine", &path)?.blocks() * 512;
-                progress.event(Event::DiskDone { bytes });
             }
             // A prune between building and locking removes the disk: then it is built again.
             if let Some(disk) = hold(&path)? {
@@ -233,10 +248,7 @@ impl DiskCache {
             reference: image.reference.to_string(),
             source: Box::new(source),
         };
-        let file = staged.file().try_clone().context("open", staged.path())?;
-        // A process that died may have left some bytes.
-        file.set_len(0).context("empty", staged.path())?;
-        let mut disk = BlockWriter::new(file);
+        let mut disk = BlockWriter::new(staged.emptied()?);
         let mut applier = Applier::new(self.limits, &mut disk);
         for (index, (layer, diff_id)) in image.layers.iter().zip(&image.diff_ids).enumerate() {
             let blob = open(index)?;
@@ -253,7 +265,7 @@ impl DiskCache {
         }
         let tree = applier.into_tree();
         let parameters = Parameters {
-            uuid: uuid(image),
+            uuid: uuid_of(content_hash(image)),
             free_bytes: FREE_BYTES,
             free_inodes: FREE_INODES,
         };
@@ -278,14 +290,17 @@ fn hold(path: &Path) -> Result<Option<Disk>, Error> {
 
 /// Names a disk by everything that decides its bytes.
 fn key(image: &Image) -> String {
-    let hash = content_hash(image);
+    hexadecimal(&content_hash(image))
+}
+
+fn hexadecimal(hash: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A version 8 UUID (RFC 9562, section 5.8): our own choice of bits.
-fn uuid(image: &Image) -> [u8; 16] {
+fn uuid_of(hash: [u8; 32]) -> [u8; 16] {
     let mut uuid = [0; 16];
-    uuid.copy_from_slice(&content_hash(image)[..16]);
+    uuid.copy_from_slice(&hash[..16]);
     uuid[6] = uuid[6] & 0x0f | 0x80;
     uuid[8] = uuid[8] & 0x3f | 0x80;
     uuid

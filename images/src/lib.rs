@@ -33,7 +33,7 @@ mod store;
 
 pub use config::ImageConfig;
 pub use digest::Digest;
-pub use disk::{Disk, DiskCache};
+pub use disk::{Disk, DiskCache, DiskFile};
 pub use error::Error;
 pub use ext4::Ext4Error;
 pub use image::Image;

@@ -76,6 +76,19 @@ impl Staged {
         &self.file
     }
 
+    /// The staging file, for writing from its beginning: what a process that died has left is gone.
+    pub(crate) fn emptied(&self) -> Result<File, Error> {
+        let file = self.file.try_clone().context("open", &self.staging)?;
+        file.set_len(0).context("empty", &self.staging)?;
+        Ok(file)
+    }
+
+    /// Bytes that it takes on the host.
+    pub(crate) fn allocated_bytes(&self) -> Result<u64, Error> {
+        let metadata = self.file.metadata().context("examine", &self.staging)?;
+        Ok(metadata.blocks() * 512)
+    }
+
     /// Where it stands now, for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.staging

@@ -26,6 +26,32 @@ pub enum Error {
         /// What is wrong with it.
         source: FormatError,
     },
+    /// The file is not what it was given as, or does not hold a usable emulator.
+    #[error("Cannot import an emulator from {}", path.display())]
+    ImportEmulator {
+        /// The package or program given.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// No emulator of this target is stored.
+    #[error("No emulator of {0} is stored")]
+    NoEmulator(String),
+    /// The kernel lacks a driver that one feature needs.
+    #[error(
+        "Kernel {kernel} has no {driver} driver ({option} is off and there is no such module), \
+         which {purpose} need: use another kernel"
+    )]
+    MissingFeature {
+        /// The kernel's version.
+        kernel: String,
+        /// The driver's module name.
+        driver: &'static str,
+        /// The option of the kernel's configuration that builds it.
+        option: &'static str,
+        /// What it is for.
+        purpose: &'static str,
+    },
     /// A mirror did not give a file.
     #[error("Cannot fetch {url}")]
     Fetch {

@@ -148,6 +148,15 @@ impl Kernel {
         &self.config
     }
 
+    /// Whether it runs programs of its architecture's 32-bit mode, on a CPU that has one.
+    #[must_use]
+    pub fn runs_32_bit(&self) -> bool {
+        self.config.is_built_in(match self.arch() {
+            Arch::X86_64 => "CONFIG_IA32_EMULATION",
+            Arch::Aarch64 => "CONFIG_COMPAT",
+        })
+    }
+
     /// How it finds virtio-mmio devices, the cheapest way that it knows: reading ACPI tables costs
     /// boot time.
     #[must_use]
@@ -218,6 +227,46 @@ impl Kernel {
         )
     }
 
+    /// The modules for a driver that is needed for one feature only, with their names and contents, in
+    /// loading order, without those that every guest loads; none if the driver is built in.
+    ///
+    /// # Errors
+    /// If the kernel lacks the driver, or the store cannot be read.
+    pub fn feature_modules(&self, driver: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        let at_boot = self.modules_at_boot()?;
+        if let Some((driver, Presence::Missing)) =
+            self.drivers().find(|(known, _)| known.module == driver)
+        {
+            return Err(Error::MissingFeature {
+                kernel: self.version().to_owned(),
+                driver: driver.module,
+                option: driver.option,
+                purpose: driver.purpose,
+            });
+        }
+        let order = initramfs::loading_order(
+            self.version(),
+            &self.record.choices,
+            &self.record.modules,
+            &[driver],
+        )?;
+        order
+            .into_iter()
+            .filter(|name| !at_boot.contains(name))
+            .map(|name| Ok((name.clone(), self.module(&name)?)))
+            .collect()
+    }
+
+    /// A module's contents, as guests get it.
+    fn module(&self, name: &str) -> Result<Vec<u8>, Error> {
+        let path = self.dir.join(MODULES).join(format!("{name}.ko"));
+        let mut contents = fs::read(&path).map_err(io_error("read", &path))?;
+        if !self.config.is_built_in("CONFIG_MODULE_SIG_FORCE") {
+            contents.truncate(without_signature(&contents).len());
+        }
+        Ok(contents)
+    }
+
     /// The initramfs with `guest_init` as `/init`, and the modules it loads: an uncompressed cpio
     /// archive, to which further ones may be appended. Built at the first call, then kept.
     ///
@@ -246,11 +295,7 @@ impl Kernel {
         self.remove_stale()?;
         let mut modules = Vec::with_capacity(names.len());
         for name in names {
-            let path = self.dir.join(MODULES).join(format!("{name}.ko"));
-            let mut contents = fs::read(&path).map_err(io_error("read", &path))?;
-            if !self.config.is_built_in("CONFIG_MODULE_SIG_FORCE") {
-                contents.truncate(without_signature(&contents).len());
-            }
+            let contents = self.module(&name)?;
             modules.push((name, contents));
         }
         let archive = initramfs::build(guest_init, &modules);

@@ -6,6 +6,8 @@
 //! [`Kernel`] is its [loadable file](Kernel::vmlinux), an [initramfs](Kernel::initramfs) around
 //! guest-init, and the [arguments](Kernel::boot_arguments) that suit its configuration.
 //!
+//! [`Emulators`] keeps, in the same way, the programs that run other architectures' programs in guests.
+//!
 //! Packages are not trusted: every length in them is bounded, and no path of theirs is used as one.
 
 mod alpine;
@@ -15,7 +17,9 @@ mod compression;
 mod config;
 pub mod cpio;
 mod drivers;
+mod emulators;
 mod error;
+mod folder;
 mod image;
 mod initramfs;
 mod kernel;
@@ -28,6 +32,7 @@ pub use arch::Arch;
 pub use boot::BootOptions;
 pub use config::{KernelConfig, Setting};
 pub use drivers::{Driver, Need};
+pub use emulators::{Emulator, Emulators, Target};
 pub use error::{Error, FormatError};
 pub use kernel::{Discovery, Kernel, Presence};
 pub use store::Store;

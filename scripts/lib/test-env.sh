@@ -11,6 +11,7 @@
 #   TERRARIUM_TEST_STANDIN_ARM64  the same for arm64, whatever this machine's
 #   TERRARIUM_TEST_PYTHON      OCI layout of the official python:3.12-alpine, as localhost/python:3.12-alpine
 #   TERRARIUM_TEST_PLATFORMS   OCI layout of localhost/platforms:1, images of one list for seven platforms
+#   TERRARIUM_TEST_EMULATORS_DEB  Debian's qemu-user-static package
 #   TERRARIUM_TEST_HOME        a store of terrarium with that kernel, both images and their disks; also
 #                              TERRARIUM_HOME, so that no test comes near the user's own
 #   TERRARIUM_TEST_HOME_ARM64  a store with the kernel and the stand-in for arm64, and its disk
@@ -67,6 +68,8 @@ test_files() {
 	TERRARIUM_TEST_STANDIN_ARM64=$("$root/tests/fixtures/stand-in-image" --arch arm64)
 	TERRARIUM_TEST_PYTHON=$("$root/tests/fixtures/official-image")
 	TERRARIUM_TEST_PLATFORMS=$("$root/tests/fixtures/platform-images")
+	TERRARIUM_TEST_EMULATORS_DEB=$("$root/scripts/debian-package" qemu-user-static)
+	export TERRARIUM_TEST_EMULATORS_DEB
 	export TERRARIUM_TEST_{BUSYBOX,KERNEL_DEB,KERNEL_DEB_AMD64,KERNEL_DEB_ARM64,STANDIN,STANDIN_ARM64,PYTHON,PLATFORMS}
 }
 

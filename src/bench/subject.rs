@@ -101,7 +101,12 @@ impl Subject {
         } else {
             command.to_vec()
         };
-        let arch = run::guest_arch(&image.platform, options.backend)?;
+        let arch = run::guest_arch(
+            &home,
+            &image.platform,
+            options.backend,
+            options.kernel.as_deref(),
+        )?;
         let kernels = kernels::Store::open(&home.kernels())?;
         let kernel = match &options.kernel {
             Some(id) => kernels.get_for(arch, id)?,

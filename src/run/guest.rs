@@ -2,26 +2,45 @@
 
 use anyhow::{Context, Result, anyhow};
 use images::Platform;
-use kernels::Arch;
+use kernels::{Arch, Store};
 
 use crate::backend::BackendChoice;
+use crate::home::Home;
+use crate::platform::{Way, emulators};
 
 /// guest-init by architecture, as `build.rs` found them.
 static GUEST_INITS: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/guest_inits.rs"));
 
-/// The architecture of the machine for an image: the host's, unless the image is for another one and
-/// QEMU, which can translate all of a machine, was asked for by name.
-pub fn arch(platform: &Platform, backend: BackendChoice) -> Result<Arch> {
+/// The architecture of the machine for an image: the host's, unless QEMU, which can translate all of a
+/// machine, was asked for by name, the image is for another one that machines can have, and either a
+/// kernel for it is at hand (stored, or the one named) or there is no emulator for its programs.
+pub fn arch(
+    home: &Home,
+    platform: &Platform,
+    backend: BackendChoice,
+    kernel: Option<&str>,
+) -> Result<Arch> {
     let host = Arch::host().ok_or_else(|| anyhow!("No kernel for this host's architecture"))?;
-    let runs = |arch: &Arch| {
-        Platform::new("linux", arch.name(), None)
-            .distance(platform)
-            .is_some()
-    };
-    if backend != BackendChoice::Qemu || runs(&host) {
+    let Some(other) = translatable(host, platform, backend) else {
         return Ok(host);
+    };
+    let kernels = Store::open(&home.kernels())?;
+    let is_at_hand = match kernel {
+        Some(id) => kernels.get_for(host, id).is_err(),
+        None => init(other).is_ok() && kernels.default_for(other).is_ok(),
+    };
+    let whole = is_at_hand || !emulators(home, host)?.contains(&platform.architecture());
+    Ok(if whole { other } else { host })
+}
+
+/// The architecture of a machine that QEMU may translate for an image, if the host's is not the
+/// image's.
+fn translatable(host: Arch, platform: &Platform, backend: BackendChoice) -> Option<Arch> {
+    let runs = |arch: &Arch| Way::of(*arch, platform) != Way::Emulated;
+    if backend != BackendChoice::Qemu || runs(&host) {
+        return None;
     }
-    Ok(Arch::ALL.into_iter().find(runs).unwrap_or(host))
+    Arch::ALL.into_iter().find(runs)
 }
 
 /// guest-init for guests of an architecture.
@@ -48,22 +67,19 @@ mod tests {
         let other = Arch::ALL.into_iter().find(|arch| *arch != host).unwrap();
         let platform = |arch: Arch| Platform::new("linux", arch.name(), None);
         for (image, backend, expected) in [
-            (platform(host), BackendChoice::Auto, host),
-            (platform(host), BackendChoice::Qemu, host),
-            (platform(other), BackendChoice::Auto, host),
-            (platform(other), BackendChoice::Kvm, host),
-            (platform(other), BackendChoice::Qemu, other),
+            (platform(host), BackendChoice::Auto, None),
+            (platform(host), BackendChoice::Qemu, None),
+            (platform(other), BackendChoice::Auto, None),
+            (platform(other), BackendChoice::Kvm, None),
+            (platform(other), BackendChoice::Qemu, Some(other)),
             (
                 Platform::new("linux", "s390x", None),
                 BackendChoice::Qemu,
-                host,
+                None,
             ),
         ] {
-            assert_eq!(
-                arch(&image, backend).unwrap(),
-                expected,
-                "{image} {backend:?}"
-            );
+            let found = translatable(host, &image, backend);
+            assert_eq!(found, expected, "{image} {backend:?}");
         }
     }
 

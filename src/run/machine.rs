@@ -10,6 +10,7 @@ use kernels::{Arch, BootOptions, Kernel, Store, cpio};
 use vmm::VmConfig;
 use vmm::config::{Discovery, Disk, InitramfsPart, Port, Writes};
 
+use super::emulation::Emulation;
 use super::spec::ROOT_SERIAL;
 use super::{RunOptions, guest};
 use crate::backend;
@@ -24,6 +25,13 @@ const WORKING_MEMORY: u64 = 24 << 20;
 pub struct BootFiles {
     kernel: Kernel,
     initramfs: PathBuf,
+}
+
+impl BootFiles {
+    /// The kernel.
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
 }
 
 /// Looks up the kernel named `id`, or the default one for `arch`, and makes its initramfs ready.
@@ -42,6 +50,7 @@ pub fn describe(
     options: &RunOptions,
     files: &BootFiles,
     disk: &Path,
+    emulation: Option<&Emulation>,
     spec: &RunSpec,
     ports: [(&'static str, UnixStream); 3],
 ) -> Result<VmConfig> {
@@ -55,9 +64,16 @@ pub fn describe(
     let encoded = spec
         .encode()
         .context("Cannot encode the run specification")?;
-    let archive = cpio::Archive::new()
-        .file(spec::PATH, 0o400, &encoded)
-        .finish();
+    let mut archive = cpio::Archive::new().file(spec::PATH, 0o400, &encoded);
+    for (path, contents) in emulation.iter().flat_map(|emulation| emulation.modules()) {
+        archive = archive.file(path, 0o400, contents);
+    }
+    let mut disks = vec![Disk {
+        path: disk.to_owned(),
+        serial: ROOT_SERIAL.to_owned(),
+        writes: Writes::InMemory,
+    }];
+    disks.extend(emulation.map(Emulation::disk));
     let serial = serial
         .then(|| std::io::stderr().as_fd().try_clone_to_owned())
         .transpose()
@@ -69,7 +85,7 @@ pub fn describe(
         kernel: files.kernel.vmlinux(),
         initramfs: vec![
             InitramfsPart::File(files.initramfs.clone()),
-            InitramfsPart::Bytes(archive),
+            InitramfsPart::Bytes(archive.finish()),
         ],
         kaslr: files.kernel.can_be_moved() && !options.no_kaslr,
         command_line: arguments.join(" "),
@@ -78,11 +94,7 @@ pub fn describe(
             kernels::Discovery::CommandLine => Discovery::CommandLine,
             kernels::Discovery::DeviceTree => Discovery::DeviceTree,
         },
-        disks: vec![Disk {
-            path: disk.to_owned(),
-            serial: ROOT_SERIAL.to_owned(),
-            writes: Writes::InMemory,
-        }],
+        disks,
         ports: ports
             .into_iter()
             .map(|(name, stream)| Port {

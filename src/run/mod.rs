@@ -1,5 +1,6 @@
 //! `terrarium run`.
 
+mod emulation;
 mod environment;
 mod guest;
 mod image;
@@ -21,6 +22,8 @@ use session::Milestone;
 pub use guest::arch as guest_arch;
 pub use image::Wanted;
 pub use options::{Pull, RunOptions};
+
+use emulation::Emulation;
 
 use crate::home::Home;
 use crate::output::say;
@@ -53,12 +56,23 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
     };
     let (image, disk) = wanted.get(&home, progress.as_ref())?;
     drop(progress);
-    let arch = guest::arch(&image.platform, options.backend)?;
-    let way = Way::of(arch, &image.platform);
-    let spec = spec::build(&options, &terminal, &image.config, way)?;
+    let arch = guest::arch(
+        &home,
+        &image.platform,
+        options.backend,
+        options.kernel.as_deref(),
+    )?;
+    let mut spec = spec::build(&options, &terminal, &image.config)?;
 
     trace.stage("kernel");
     let kernel = machine::kernel(&home, arch, options.kernel.as_deref(), options.quiet)?;
+    let way = Way::on(kernel.kernel(), &image.platform);
+    spec.linux32 = way == Way::Compat;
+    let emulation = match way {
+        Way::Native | Way::Compat => None,
+        Way::Emulated => Some(Emulation::of(&home, kernel.kernel(), &image.platform)?),
+    };
+    spec.emulation = emulation.as_ref().map(Emulation::spec);
 
     trace.stage("backend");
     let backend = backend::select(options.backend, arch, options.quiet)?;
@@ -69,7 +83,14 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
 
     trace.stage("machine start");
     let (ports, machine_ports) = session::ports().context("Cannot make the guest's ports")?;
-    let config = machine::describe(&options, &kernel, disk.path(), &spec, machine_ports)?;
+    let config = machine::describe(
+        &options,
+        &kernel,
+        disk.path(),
+        emulation.as_ref(),
+        &spec,
+        machine_ports,
+    )?;
     let mut machine = backend
         .start(config)
         .with_context(|| format!("Cannot start a machine on {}", backend.name()))?;

@@ -4,14 +4,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
-use guest_init::spec::{RootDisk, RunSpec, TerminalSize};
+use guest_init::spec::{FileSystemDisk, RunSpec, TerminalSize};
 use images::ImageConfig;
 use rustix::stdio::{stdin, stdout};
 use rustix::termios::isatty;
 
 use super::environment::Environment;
 use super::{RunOptions, without_nul};
-use crate::platform::Way;
 
 /// Serial number of the disk with the image's root file system.
 pub const ROOT_SERIAL: &str = "root";
@@ -52,12 +51,7 @@ pub fn terminal(options: &RunOptions) -> Result<Streams> {
 }
 
 /// Puts together what the image says and what the options change.
-pub fn build(
-    options: &RunOptions,
-    streams: &Streams,
-    image: &ImageConfig,
-    way: Way,
-) -> Result<RunSpec> {
+pub fn build(options: &RunOptions, streams: &Streams, image: &ImageConfig) -> Result<RunSpec> {
     let working_directory = match &options.workdir {
         Some(workdir) if !workdir.starts_with('/') => {
             bail!("The working directory {workdir:?} is not an absolute path")
@@ -78,7 +72,7 @@ pub fn build(
     let user = options.user.as_ref().unwrap_or(&image.user);
     let hostname = options.hostname.clone().map_or_else(random_name, Ok)?;
     let spec = RunSpec {
-        root: RootDisk {
+        root: FileSystemDisk {
             serial: ROOT_SERIAL.into(),
             file_system: b"ext4".to_vec(),
             read_only: false,
@@ -90,7 +84,9 @@ pub fn build(
         hostname: hostname.into_bytes(),
         terminal: streams.size,
         stdin: streams.stdin,
-        linux32: way == Way::Compat,
+        // Decided with the kernel.
+        linux32: false,
+        emulation: None,
         rlimits: options.ulimit.iter().map(|limit| limit.0).collect(),
         wall_clock_ns: wall_clock(),
     };

@@ -11,7 +11,7 @@ use guest_init::control::{
     ExitStatus, FailureKind, FrameReader, GuestMessage, HostMessage, encode,
 };
 use guest_init::ports::{CONTROL, STDERR, STDIO};
-use guest_init::spec::{RootDisk, RunSpec};
+use guest_init::spec::{FileSystemDisk, RunSpec};
 use kernels::cpio::Archive;
 use kernels::{BootOptions, Discovery};
 use vmm::backend::qemu::{Accelerator, Qemu};
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub(crate) fn run<const N: usize>(argv: [&str; N]) -> RunSpec {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     RunSpec {
-        root: RootDisk {
+        root: FileSystemDisk {
             serial: b"root".to_vec(),
             file_system: b"ext4".to_vec(),
             read_only: false,

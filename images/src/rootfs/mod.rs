@@ -106,6 +106,16 @@ impl Tree {
         &self.nodes[id.0]
     }
 
+    /// Adds a file of root's to the root directory, under a name that is free.
+    pub(crate) fn add_file(&mut self, name: &[u8], mode: u16, content: FileContent) {
+        let metadata = Metadata {
+            mode,
+            ..Metadata::default()
+        };
+        let node = self.add_node(metadata, Kind::File(content));
+        self.link(Self::ROOT, name.to_owned(), node, 0);
+    }
+
     fn children(&self, id: NodeId) -> Option<&BTreeMap<Vec<u8>, Name>> {
         match &self.nodes[id.0].kind {
             Kind::Directory(children) => Some(children),

@@ -31,6 +31,7 @@ pub(crate) struct Contents {
     /// Where each file's bytes are, by its path without a leading slash.
     files: BTreeMap<String, Span>,
     length: u64,
+    kept_as: fn(&str) -> Option<&str>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +41,14 @@ struct Span {
 }
 
 impl Contents {
-    /// Nothing yet; the temporary file is made in `dir`.
-    pub(crate) fn new_in(dir: &Path) -> io::Result<Self> {
+    /// Nothing yet; the temporary file is made in `dir`. `kept_as` gives the path under which a file
+    /// of the package is kept, `None` if it does not matter.
+    pub(crate) fn new_in(dir: &Path, kept_as: fn(&str) -> Option<&str>) -> io::Result<Self> {
         Ok(Self {
             spool: tempfile::tempfile_in(dir)?,
             files: BTreeMap::new(),
             length: 0,
+            kept_as,
         })
     }
 
@@ -56,12 +59,12 @@ impl Contents {
         length: u64,
         file: &mut dyn Read,
     ) -> Result<(), FormatError> {
-        let Some(path) = kept_as(path) else {
+        let Some(path) = (self.kept_as)(path) else {
             return Ok(());
         };
         if length > MAX_CONTENTS - self.length {
             return Err(FormatError::TooLarge {
-                what: "The kernel's part of it".to_owned(),
+                what: "What is wanted of it".to_owned(),
                 limit: MAX_CONTENTS,
             });
         }
@@ -104,9 +107,9 @@ impl Contents {
     }
 }
 
-/// The path under which a package's file is kept: relative, and without the `usr/` that some
+/// The path under which a file of a kernel's package is kept: relative, and without the `usr/` that some
 /// distributions put before it; `None` if it does not matter.
-fn kept_as(path: &str) -> Option<&str> {
+pub(crate) fn kept_as(path: &str) -> Option<&str> {
     let path = path.trim_start_matches("./").trim_start_matches('/');
     let path = path.strip_prefix("usr/").unwrap_or(path);
     let matters = path.starts_with(KERNEL_PREFIX)

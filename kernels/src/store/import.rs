@@ -9,14 +9,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::{Store, sync_dir, write};
+use super::Store;
 use crate::compression::{inflating, read_bounded};
 use crate::drivers::DRIVERS;
 use crate::error::io_error;
+use crate::folder::{sync_dir, write};
 use crate::image::{self, LoadableKernel};
 use crate::kernel::{CONFIG, MODULES, RECORD, Record, hex, loadable_name};
 use crate::modules::{Choice, Modules, choose};
-use crate::package::{CONFIG_PREFIX, Contents, KERNEL_PREFIX, read_apk, read_deb, read_tree};
+use crate::package::{
+    CONFIG_PREFIX, Contents, KERNEL_PREFIX, kept_as, read_apk, read_deb, read_tree,
+};
 use crate::{Error, FormatError, Kernel, KernelConfig};
 
 /// The largest kernel file accepted as it is shipped, in bytes.
@@ -74,8 +77,8 @@ impl Store {
         path: &Path,
         read: impl FnOnce(&mut Contents) -> Result<(), FormatError>,
     ) -> Result<Kernel, Error> {
-        let _lock = self.lock()?;
-        let staging = self.staging()?;
+        let _lock = self.folder.lock()?;
+        let staging = self.folder.staging()?;
         self.import_into(&staging, path, read)
     }
 
@@ -85,8 +88,8 @@ impl Store {
         path: &Path,
         read: impl FnOnce(&mut Contents) -> Result<(), FormatError>,
     ) -> Result<Kernel, Error> {
-        let mut contents =
-            Contents::new_in(&self.dir).map_err(io_error("create a file in", &self.dir))?;
+        let mut contents = Contents::new_in(self.folder.path(), kept_as)
+            .map_err(io_error("create a file in", self.folder.path()))?;
         let import = read(&mut contents).and_then(|()| Import::read(&contents));
         let import = import.map_err(|source| Error::Import {
             path: path.to_owned(),
@@ -99,7 +102,7 @@ impl Store {
     /// Writes an import into its folder, or makes the one that is there the default.
     fn keep(&self, import: &Import, source: &str, staging: &TempDir) -> Result<Kernel, Error> {
         let id = import.id();
-        let path = self.dir.join(&id);
+        let path = self.folder.path().join(&id);
         let record = Record {
             version: import.version.clone(),
             arch: import.kernel.arch,
@@ -133,7 +136,7 @@ impl Store {
         sync_dir(&modules)?;
         sync_dir(&new)?;
         fs::rename(&new, &path).map_err(io_error("create", &path))?;
-        sync_dir(&self.dir)?;
+        sync_dir(self.folder.path())?;
         Kernel::read(&path, &id)
     }
 }

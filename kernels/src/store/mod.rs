@@ -1,32 +1,24 @@
 //! The folder in which kernels are kept.
 //!
-//! Each kernel has a folder of its own, named by its id. It is made under another name, synced and
-//! renamed, so a kernel is there whole or not at all. One process at a time changes the store; any
-//! number may use it.
+//! Each kernel has a folder of its own, named by its id.
 
 mod import;
 mod pull;
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-
-use tempfile::TempDir;
+use std::path::Path;
 
 use crate::error::io_error;
+use crate::folder::Folder;
 use crate::kernel::RECORD;
 use crate::{Arch, Error, Kernel};
-
-/// Held while the store is changed.
-const LOCK: &str = "lock";
-/// Folders in the making or being removed.
-const STAGING: &str = "staging";
 
 /// The kernels stored in a folder.
 #[derive(Clone, Debug)]
 pub struct Store {
-    dir: PathBuf,
+    folder: Folder,
 }
 
 impl Store {
@@ -35,10 +27,7 @@ impl Store {
     /// # Errors
     /// If the folder cannot be made.
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        fs::create_dir_all(dir).map_err(io_error("create", dir))?;
-        Ok(Self {
-            dir: dir.to_owned(),
-        })
+        Folder::open(dir).map(|folder| Self { folder })
     }
 
     /// All kernels, the last imported first.
@@ -46,16 +35,11 @@ impl Store {
     /// # Errors
     /// If the store cannot be read.
     pub fn list(&self) -> Result<Vec<Kernel>, Error> {
-        let mut kernels = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(io_error("list", &self.dir))? {
-            let entry = entry.map_err(io_error("list", &self.dir))?;
-            let name = entry.file_name();
-            if let Some(id) = name.to_str()
-                && entry.path().join(RECORD).exists()
-            {
-                kernels.push(Kernel::read(&entry.path(), id)?);
-            }
-        }
+        let folders = self.folder.entries(RECORD)?;
+        let mut kernels = folders
+            .iter()
+            .map(|(id, path)| Kernel::read(path, id))
+            .collect::<Result<Vec<_>, _>>()?;
         kernels.sort_by_key(|kernel| std::cmp::Reverse(kernel.imported_ns()));
         Ok(kernels)
     }
@@ -66,7 +50,7 @@ impl Store {
     /// If the store cannot be read.
     pub fn allocated_bytes(&self) -> Result<u64, Error> {
         let mut bytes = 0;
-        let mut pending = vec![self.dir.clone()];
+        let mut pending = vec![self.folder.path().to_owned()];
         while let Some(dir) = pending.pop() {
             let entries = match fs::read_dir(&dir) {
                 // Renamed or removed while this looked, as below.
@@ -132,32 +116,11 @@ impl Store {
     /// # Errors
     /// If there is no such kernel, or it cannot be removed.
     pub fn remove(&self, id: &str) -> Result<(), Error> {
-        let _lock = self.lock()?;
-        let staging = self.staging()?;
-        let path = self.dir.join(self.get(id)?.id());
+        let _lock = self.folder.lock()?;
+        let staging = self.folder.staging()?;
+        let path = self.folder.path().join(self.get(id)?.id());
         fs::rename(&path, staging.path().join("removed")).map_err(io_error("remove", &path))?;
         staging.close().map_err(io_error("remove", &path))
-    }
-
-    fn lock(&self) -> Result<File, Error> {
-        let path = self.dir.join(LOCK);
-        let lock = File::create(&path).map_err(io_error("create", &path))?;
-        lock.lock().map_err(io_error("lock", &path))?;
-        Ok(lock)
-    }
-
-    /// An empty folder to work in, removed when dropped. The lock must be held: whatever else is
-    /// being staged is of a process that died, and is removed.
-    fn staging(&self) -> Result<TempDir, Error> {
-        let path = self.dir.join(STAGING);
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(io_error("remove", &path)(error));
-            }
-            _ => {}
-        }
-        fs::create_dir(&path).map_err(io_error("create", &path))?;
-        tempfile::tempdir_in(&path).map_err(io_error("create a folder in", &path))
     }
 }
 
@@ -175,19 +138,4 @@ fn named(mut kernels: Vec<Kernel>, id: &str) -> Result<Kernel, Error> {
             matches: kernels.iter().map(|k| k.id().to_owned()).collect(),
         }),
     }
-}
-
-fn write(path: &Path, contents: &[u8]) -> Result<(), Error> {
-    File::create_new(path)
-        .and_then(|mut file| {
-            file.write_all(contents)?;
-            file.sync_all()
-        })
-        .map_err(io_error("write", path))
-}
-
-fn sync_dir(path: &Path) -> Result<(), Error> {
-    File::open(path)
-        .and_then(|dir| dir.sync_all())
-        .map_err(io_error("sync", path))
 }

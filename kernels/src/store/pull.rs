@@ -5,9 +5,10 @@ use std::io::BufReader;
 
 use tempfile::TempDir;
 
-use super::{Store, sync_dir, write};
+use super::Store;
 use crate::alpine::{Repository, Seen};
 use crate::error::io_error;
+use crate::folder::{sync_dir, write};
 use crate::package::read_apk;
 use crate::{Arch, Error, Kernel};
 
@@ -22,8 +23,8 @@ impl Store {
     /// If the mirror does not answer, or gives anything but what Alpine signed; the store is
     /// unchanged then.
     pub fn pull(&self, repository: &Repository, arch: Arch) -> Result<Kernel, Error> {
-        let _lock = self.lock()?;
-        let staging = self.staging()?;
+        let _lock = self.folder.lock()?;
+        let staging = self.folder.staging()?;
         let mut seen = self.seen()?;
         let package = repository.kernel_package(arch, &mut seen)?;
         self.note_seen(&seen, &staging)?;
@@ -44,7 +45,7 @@ impl Store {
 
     /// What was seen of repositories before.
     fn seen(&self) -> Result<Seen, Error> {
-        let path = self.dir.join(SEEN);
+        let path = self.folder.path().join(SEEN);
         match fs::read(&path) {
             Ok(seen) => serde_json::from_slice(&seen)
                 .map_err(|error| io_error("understand", &path)(error.into())),
@@ -54,12 +55,12 @@ impl Store {
     }
 
     fn note_seen(&self, seen: &Seen, staging: &TempDir) -> Result<(), Error> {
-        let path = self.dir.join(SEEN);
+        let path = self.folder.path().join(SEEN);
         let new = staging.path().join(SEEN);
         let seen = serde_json::to_vec_pretty(seen)
             .map_err(|error| io_error("describe", &path)(error.into()))?;
         write(&new, &seen)?;
         fs::rename(&new, &path).map_err(io_error("replace", &path))?;
-        sync_dir(&self.dir)
+        sync_dir(self.folder.path())
     }
 }

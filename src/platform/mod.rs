@@ -1,7 +1,10 @@
 //! How guests run the programs of each platform.
 
+use anyhow::Result;
 use images::Platform;
-use kernels::Arch;
+use kernels::{Arch, Emulator, Emulators, Kernel};
+
+use crate::home::Home;
 
 /// How a guest runs an image's programs; the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,7 +18,15 @@ pub enum Way {
 }
 
 impl Way {
-    /// The way in guests of an architecture.
+    /// The way in guests that boot `kernel`.
+    pub fn on(kernel: &Kernel, image: &Platform) -> Self {
+        match Self::of(kernel.arch(), image) {
+            Self::Compat if !kernel.runs_32_bit() => Self::Emulated,
+            way => way,
+        }
+    }
+
+    /// The way in guests of an architecture, with a kernel that knows all that the CPU can.
     pub fn of(guest: Arch, image: &Platform) -> Self {
         match (guest, image.architecture()) {
             (Arch::X86_64, "amd64") | (Arch::Aarch64, "arm64") => Self::Native,
@@ -23,6 +34,21 @@ impl Way {
             _ => Self::Emulated,
         }
     }
+}
+
+/// The architectures of images whose programs guests of an architecture can emulate, as far as
+/// emulators are stored.
+pub fn emulators(home: &Home, guest: Arch) -> Result<Vec<&'static str>> {
+    let emulators = Emulators::open(&home.emulators())?.for_guests(guest)?;
+    let architecture = |emulator: &Emulator| emulator.target().architecture();
+    Ok(emulators.iter().map(architecture).collect())
+}
+
+/// What to do where an emulator is missing.
+pub fn how_to_emulate() -> String {
+    "get Debian's package qemu-user-static (apt-get download qemu-user-static), then \
+     `terrarium emulator import --deb FILE`"
+        .to_owned()
 }
 
 #[cfg(test)]
