@@ -78,6 +78,7 @@ enum Command {
     Disk(disk::DiskOptions),
     Kernel(kernel::KernelOptions),
     Emulator(emulator::EmulatorOptions),
+    Platforms(platform::PlatformsOptions),
     Doctor(doctor::DoctorOptions),
     Bench(bench::BenchOptions),
 }
@@ -112,6 +113,7 @@ fn main() -> ExitCode {
         Command::Disk(options) => disk::run(&options),
         Command::Kernel(options) => kernel::run(&options),
         Command::Emulator(options) => emulator::run(&options),
+        Command::Platforms(options) => platform::run(&options),
         Command::Doctor(options) => doctor::run(&options),
         Command::Bench(options) => bench::run(&options),
     };

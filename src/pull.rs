@@ -9,6 +9,7 @@ use images::{Platform, Reference, Store};
 use crate::home::Home;
 use crate::output::line;
 use crate::pins::PinOptions;
+use crate::platform::Choice;
 use crate::progress;
 
 /// Fetch an image from its registry
@@ -19,7 +20,7 @@ Examples:
   terrarium pull --platform linux/386 python:2.7.16-alpine3.9
   terrarium pull localhost:5000/tools@sha256:…")]
 pub struct PullOptions {
-    /// Platform of the image, such as linux/amd64; the host's own if absent
+    /// Platform of the image, such as linux/amd64; the best that runs here if absent
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
 
@@ -35,15 +36,13 @@ pub struct PullOptions {
 }
 
 pub fn run(options: &PullOptions) -> Result<ExitCode> {
-    let store = Store::open(&Home::open()?.images())?;
-    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let home = Home::open()?;
+    let store = Store::open(&home.images())?;
+    let choice = Choice::new(options.platform.as_ref(), &home)?;
+    let pins = options.pins.pull_options(&options.image)?;
     let progress = progress::reporter(options.quiet);
-    let image = store.pull(
-        &options.image,
-        &platform,
-        &options.pins.pull_options(&options.image)?,
-        progress.as_ref(),
-    )?;
+    let image =
+        choice.fetch(|platform| store.pull(&options.image, platform, &pins, progress.as_ref()))?;
     drop(progress);
     options.pins.record(&image)?;
     line!("{}", image.reference)?;

@@ -9,6 +9,7 @@ use clap::Args;
 use images::{Image, Platform, Reference, Store};
 
 use crate::home::Home;
+use crate::platform::Choice;
 use crate::sink::{self, Sink};
 
 /// Write images to an archive that docker, skopeo and umoci read
@@ -28,7 +29,7 @@ pub struct SaveOptions {
     )]
     output: PathBuf,
 
-    /// Platform of the images, such as linux/amd64; the host's own if absent
+    /// Platform of the images, such as linux/amd64; the best that runs here if absent
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
 
@@ -38,10 +39,12 @@ pub struct SaveOptions {
 }
 
 pub fn run(options: &SaveOptions) -> Result<ExitCode> {
-    let store = Store::open(&Home::open()?.images())?;
-    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let home = Home::open()?;
+    let store = Store::open(&home.images())?;
+    let choice = Choice::new(options.platform.as_ref(), &home)?;
     let find = |reference: &Reference| {
-        store.find(reference, &platform)?.ok_or_else(|| {
+        choice.find(&store, reference, |_| true)?.ok_or_else(|| {
+            let platform = choice.first();
             anyhow!("{reference} for {platform} is not stored here; get it with `terrarium pull`")
         })
     };

@@ -4,10 +4,10 @@
 
 mod common;
 
-use std::{collections::BTreeSet, fs, io::Read, path::Path};
+use std::{collections::BTreeSet, fs, io::Read, os::unix::fs::MetadataExt, path::Path};
 
 use common::{archive::header, layout::Layout, mount};
-use images::{Disk, DiskCache, Store};
+use images::{Disk, DiskCache, DiskFile, Store};
 use tar::{Builder, EntryType};
 
 fn build(work: &Path, archives: &[Vec<u8>]) -> Disk {
@@ -158,4 +158,45 @@ fn the_same_layers_give_the_same_bytes() {
         })
         .collect();
     assert_eq!(disks.len(), 1);
+}
+
+#[test]
+fn a_disk_of_files_has_these_and_no_others() {
+    let work = tempfile::tempdir().unwrap();
+    let contents = [vec![7; 3 << 20], b"small".to_vec(), Vec::new()];
+    let files: Vec<DiskFile> = contents
+        .iter()
+        .enumerate()
+        .map(|(number, contents)| {
+            let source = work.path().join(number.to_string());
+            fs::write(&source, contents).unwrap();
+            DiskFile {
+                name: format!("file{number}"),
+                source,
+                sha256: format!("{number}"),
+                mode: 0o750,
+            }
+        })
+        .collect();
+    let disks = DiskCache::open(&work.path().join("disks")).unwrap();
+    let disk = disks.disk_of_files("files", &files).unwrap();
+    mount::check(disk.path());
+    let mounted = mount::Mount::new(disk.path());
+    assert_eq!(fs::read_dir(mounted.path()).unwrap().count(), files.len());
+    for (file, contents) in files.iter().zip(&contents) {
+        let path = mounted.path().join(&file.name);
+        assert!(fs::read(&path).unwrap() == *contents, "{}", file.name);
+        let metadata = path.metadata().unwrap();
+        assert_eq!((metadata.mode() & 0o7777, metadata.uid()), (0o750, 0));
+    }
+
+    // The same files are the same disk, others another one, and what is missing leaves nothing.
+    let again = disks.disk_of_files("files", &files).unwrap();
+    assert_eq!(again.path(), disk.path());
+    let fewer = disks.disk_of_files("files", &files[..1]).unwrap();
+    assert_ne!(fewer.path(), disk.path());
+    fs::remove_file(&files[1].source).unwrap();
+    let error = disks.disk_of_files("files", &files[1..]).unwrap_err();
+    assert!(error.to_string().contains("open"), "{error}");
+    assert_eq!(fs::read_dir(work.path().join("disks")).unwrap().count(), 2);
 }

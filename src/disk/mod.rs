@@ -31,7 +31,7 @@ pub struct DiskOptions {
     #[command(subcommand)]
     command: Option<DiskCommand>,
 
-    /// Platform of the image, such as linux/amd64; the host's own if absent
+    /// Platform of the image, such as linux/amd64; the best that runs here if absent
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
 

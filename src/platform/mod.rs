@@ -1,17 +1,28 @@
 //! How guests run the programs of each platform.
 
+mod choice;
+mod list;
+
+use std::fmt;
+
 use anyhow::Result;
 use images::Platform;
 use kernels::{Arch, Emulator, Emulators, Kernel};
 
+pub use choice::{Choice, check};
+pub use list::{PlatformsOptions, run};
+use serde::Serialize;
+
 use crate::home::Home;
 
 /// How a guest runs an image's programs; the best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Way {
     /// By the CPU, as its own.
     Native,
     /// By the CPU in the 32-bit mode of its architecture.
+    #[serde(rename = "32-bit")]
     Compat,
     /// Not without an emulator.
     Emulated,
@@ -33,6 +44,16 @@ impl Way {
             (Arch::X86_64, "386") | (Arch::Aarch64, "arm") => Self::Compat,
             _ => Self::Emulated,
         }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Compat => "32-bit",
+            Self::Emulated => "emulated",
+        })
     }
 }
 

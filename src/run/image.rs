@@ -6,13 +6,14 @@ use images::{Disk, DiskCache, Image, Limits, Platform, Progress, Reference, Stor
 use super::Pull;
 use crate::home::Home;
 use crate::pins::PinOptions;
+use crate::platform::Choice;
 
 /// Which image is wanted, and how it may be got.
 #[derive(Debug)]
 pub struct Wanted<'a> {
     /// Its name.
     pub reference: &'a Reference,
-    /// The platform it is for; the host's own if absent.
+    /// The platform it is for; the best that runs here if absent.
     pub platform: Option<&'a Platform>,
     /// When to fetch it.
     pub pull: Pull,
@@ -27,21 +28,23 @@ impl Wanted<'_> {
         let store = Store::open(&home.images())?;
         let disks = DiskCache::open(&home.disks())?.with_limits(Limits::read(&home.limits())?);
         let reference = self.reference;
-        let platform = self.platform.cloned().unwrap_or_else(Platform::host);
+        let choice = Choice::new(self.platform, home)?;
         let options = self.pins.strict_pull_options(reference)?;
         if self.pull != Pull::Always
-            && let Some(image) = store.find(reference, &platform)?
-            && options.locked.is_none_or(|digest| digest == image.source)
+            && let Some(image) = choice.find(&store, reference, |image| {
+                options.locked.is_none_or(|digest| digest == image.source)
+            })?
         {
             let disk = disks.disk(&store, &image, progress)?;
             return Ok((image, disk));
         }
         if self.pull == Pull::Never {
             bail!(
-                "Image {reference} for {platform} is not stored here, and --pull=never forbids to \
-                 fetch it; get it with `terrarium pull` or `terrarium load`"
+                "Image {reference} for {} is not stored here, and --pull=never forbids to \
+                 fetch it; get it with `terrarium pull` or `terrarium load`",
+                choice.first()
             );
         }
-        Ok(disks.pull(&store, reference, &platform, &options, progress)?)
+        choice.fetch(|platform| disks.pull(&store, reference, platform, &options, progress))
     }
 }

@@ -27,7 +27,7 @@ use emulation::Emulation;
 
 use crate::home::Home;
 use crate::output::say;
-use crate::platform::Way;
+use crate::platform::{Way, check};
 use crate::trace::Trace;
 use crate::{backend, interrupt, progress};
 
@@ -45,6 +45,11 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
         .as_deref()
         .map(|name| name::claim(&home.run(), name))
         .transpose()?;
+
+    if let Some(platform) = &options.platform {
+        let arch = guest::arch(&home, platform, options.backend, options.kernel.as_deref())?;
+        check(&home, arch, platform)?;
+    }
 
     trace.stage("image");
     let progress = progress::reporter(options.quiet);
@@ -72,6 +77,13 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
         Way::Native | Way::Compat => None,
         Way::Emulated => Some(Emulation::of(&home, kernel.kernel(), &image.platform)?),
     };
+    if emulation.is_some() && !options.quiet {
+        say!(
+            "terrarium: {} is emulated on this host, many times slower than what runs natively; \
+             `terrarium platforms` says what does",
+            image.platform
+        );
+    }
     spec.emulation = emulation.as_ref().map(Emulation::spec);
 
     trace.stage("backend");

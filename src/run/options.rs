@@ -67,7 +67,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub ulimit: Vec<Ulimit>,
 
-    /// Platform of the image, such as linux/amd64
+    /// Platform of the image, such as linux/amd64; the best that runs here if absent
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<Platform>,
 
