@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow, bail};
 use images::{Error, Image, Platform, Reference, Store};
 use kernels::{Arch, Target};
 
-use super::{Way, emulators, how_to_emulate};
+use super::{GET_EMULATORS, Way, emulators};
 use crate::home::Home;
 
 /// The platforms to look for an image for, the most wanted first.
@@ -86,8 +86,9 @@ impl Choice {
         }
         let can_be_emulated = |platform: &Platform| is_known(platform) && platform.os() == "linux";
         if self.free && available.iter().any(can_be_emulated) {
-            let how = how_to_emulate();
-            return Err(anyhow!("{error}; to run it by emulation, {how}"));
+            return Err(anyhow!(
+                "{error}; or run it by emulation: `{GET_EMULATORS}` (on Debian)"
+            ));
         }
         Err(error.into())
     }
@@ -112,8 +113,8 @@ pub fn check(home: &Home, guest: Arch, platform: &Platform) -> Result<()> {
         && !emulators(home, guest)?.contains(&platform.architecture())
     {
         bail!(
-            "{platform} runs here by emulation only, and no emulator for it is stored: {}",
-            how_to_emulate()
+            "{platform} runs here by emulation only, and no emulator for it is stored: get one by \
+             `{GET_EMULATORS}` (on Debian)"
         );
     }
     Ok(())

@@ -8,7 +8,7 @@ use images::Platform;
 use kernels::{Arch, Kernel, Presence, Store};
 use serde::Serialize;
 
-use super::{Way, emulators, how_to_emulate};
+use super::{GET_EMULATORS, Way, emulators};
 use crate::home::Home;
 use crate::output::line;
 use crate::table;
@@ -48,7 +48,7 @@ struct Row {
     /// What has to be got first.
     missing: Option<&'static str>,
     /// How to get it.
-    command: Option<String>,
+    command: Option<&'static str>,
 }
 
 pub fn run(options: &PlatformsOptions) -> Result<ExitCode> {
@@ -74,7 +74,7 @@ pub fn run(options: &PlatformsOptions) -> Result<ExitCode> {
             row.platform.to_string(),
             row.runs.to_string(),
             row.missing.unwrap_or("-").to_owned(),
-            row.command.unwrap_or_else(|| "-".to_owned()),
+            row.command.unwrap_or("-").to_owned(),
         ]
     });
     table::print(["PLATFORM", "RUNS", "MISSING", "HOW TO GET IT"], lines)?;
@@ -93,13 +93,13 @@ fn row(platform: Platform, host: Arch, kernel: Option<&Kernel>, emulated: &[&str
     });
     let (missing, command) = match runs {
         Way::Emulated if !emulated.contains(&platform.architecture()) => {
-            (Some("an emulator"), Some(how_to_emulate()))
+            (Some("an emulator"), Some(GET_EMULATORS))
         }
         Way::Emulated if !has_driver => (
             Some("a kernel with binfmt_misc"),
-            Some("terrarium kernel pull".to_owned()),
+            Some("terrarium kernel pull"),
         ),
-        _ if kernel.is_none() => (Some("a kernel"), Some("terrarium kernel pull".to_owned())),
+        _ if kernel.is_none() => (Some("a kernel"), Some("terrarium kernel pull")),
         _ => (None, None),
     };
     Row {

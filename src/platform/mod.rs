@@ -65,12 +65,9 @@ pub fn emulators(home: &Home, guest: Arch) -> Result<Vec<&'static str>> {
     Ok(emulators.iter().map(architecture).collect())
 }
 
-/// What to do where an emulator is missing.
-pub fn how_to_emulate() -> String {
-    "get Debian's package qemu-user-static (apt-get download qemu-user-static), then \
-     `terrarium emulator import --deb FILE`"
-        .to_owned()
-}
+/// What gets emulators, on Debian and what is made from it.
+pub const GET_EMULATORS: &str = "apt-get download qemu-user-static && \
+     terrarium emulator import --deb qemu-user-static_*.deb";
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use kernels::{Emulator, Emulators, Kernel};
 use vmm::config::{self, Writes};
 
 use crate::home::Home;
-use crate::platform::{Way, how_to_emulate};
+use crate::platform::{GET_EMULATORS, Way};
 
 /// Serial number of the disk with the emulators.
 const SERIAL: &str = "emulators";
@@ -39,9 +39,9 @@ impl Emulation {
             .any(|e| e.target().architecture() == wanted)
         {
             bail!(
-                "Programs for {platform} do not run on a kernel for {} without an emulator: {}",
-                kernel.arch(),
-                how_to_emulate()
+                "Programs for {platform} do not run on a kernel for {} without an emulator: get one by \
+                 `{GET_EMULATORS}` (on Debian)",
+                kernel.arch()
             );
         }
         let files: Vec<DiskFile> = emulators.iter().map(file).collect();
