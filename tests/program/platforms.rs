@@ -1,6 +1,7 @@
 //! The seven platforms of one list of images, each by tag and by digest.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -9,7 +10,9 @@ use serde_json::Value;
 
 use crate::support::registry::Registry;
 use crate::support::store::Store;
-use crate::support::{assert_output, backend, given, output, signal, started, terrarium};
+use crate::support::{
+    assert_output, assert_refused, backend, given, output, signal, started, terrarium,
+};
 
 /// A platform of the list, and what its programs should find.
 struct Expected {
@@ -154,4 +157,72 @@ fn every_platform_runs_by_tag_and_by_digest() {
         scope.spawn(work);
         scope.spawn(work);
     });
+}
+
+/// Pushes the list's image for s390x alone.
+fn push_s390x(registry: &Registry) -> String {
+    let image = format!("{}/foreign:1", registry.host());
+    let status = Command::new("skopeo")
+        .args([
+            "copy",
+            "--quiet",
+            "--insecure-policy",
+            "--override-arch",
+            "s390x",
+        ])
+        .arg("--dest-tls-verify=false")
+        .arg(format!("oci:{}:localhost/platforms:1", layout().display()))
+        .arg(format!("docker://{image}"))
+        .status()
+        .unwrap();
+    assert!(status.success());
+    image
+}
+
+#[test]
+fn an_image_for_another_platform_alone_is_emulated_and_that_is_said_once() {
+    let registry = Registry::start();
+    let image = push_s390x(&registry);
+    let store = Store::new();
+    let how = "terrarium emulator import";
+    let refused = output(&mut store.run([], &image));
+    assert_refused(&refused, ["no linux/amd64, only linux/s390x", how]);
+    let refused = output(&mut store.run(["--platform", "linux/s390x"], &image));
+    assert_refused(&refused, ["linux/s390x runs here by emulation only", how]);
+    assert_eq!(
+        runs(&store, "linux/s390x"),
+        ("emulated".into(), Some("an emulator".into()))
+    );
+
+    import_emulators(&store);
+    assert_eq!(runs(&store, "linux/s390x"), ("emulated".into(), None));
+    assert_eq!(runs(&store, "linux/386"), ("32-bit".into(), None));
+    assert_eq!(runs(&store, "linux/amd64"), ("native".into(), None));
+    let mut loud = store.command(terrarium());
+    loud.args(["run", "--backend", &backend(), &image, "uname", "-m"]);
+    let got = output(&mut loud);
+    assert_output(&got, 0, "s390x\n");
+    let said = String::from_utf8(got.stderr).unwrap();
+    assert_eq!(said.matches("linux/s390x is emulated").count(), 1, "{said}");
+
+    // What is stored needs no registry. Programs of the guest see nothing of the emulators, and
+    // set-user-ID programs are that.
+    drop(registry);
+    let script = "ls -d /emulators /binfmt_misc 2>/dev/null
+        cp /usr/bin/python /tmp/nobodys; chown 65534 /tmp/nobodys; chmod 4755 /tmp/nobodys
+        /tmp/nobodys -S -c 'import os; print(os.geteuid())'";
+    let mut stored = store.run(["--pull", "never"], &image);
+    assert_output(&output(stored.args(["sh", "-c", script])), 0, "65534\n");
+}
+
+/// How a platform runs, and what is missing.
+fn runs(store: &Store, platform: &str) -> (String, Option<String>) {
+    let mut list = store.command(terrarium());
+    let got = output(list.args(["platforms", "--json"]));
+    let rows: Value = serde_json::from_slice(&got.stdout).unwrap();
+    let rows = rows.as_array().unwrap();
+    let row = rows.iter().find(|row| row["platform"] == platform).unwrap();
+    let text = |name: &str| row[name].as_str().map(str::to_owned);
+    assert_eq!(row["missing"].is_null(), row["command"].is_null());
+    (text("runs").unwrap(), text("missing"))
 }
