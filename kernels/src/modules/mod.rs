@@ -174,7 +174,8 @@ mod tests {
     fn counts_the_bytes_of_all_modules() {
         let module = module();
         let size = u64::try_from(module.len()).unwrap();
-        let mut contents = Contents::new_in(&std::env::temp_dir()).unwrap();
+        let mut contents =
+            Contents::new_in(&std::env::temp_dir(), crate::package::kept_as).unwrap();
         for name in ["a", "b"] {
             let path = format!("lib/modules/{name}.ko");
             contents.add(&path, size, &mut module.as_slice()).unwrap();
