@@ -273,22 +273,38 @@ fn hash_seed(parameters: &Parameters) -> Seed {
 /// Gives the room of content that a later layer removed back to the host, and makes it read as zeros.
 fn release_unused(file: &File, geometry: &Geometry, used: &[(u32, u32)]) -> Result<(), Ext4Error> {
     use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::Errno;
     let mut used = used.to_vec();
     used.sort_unstable();
     let mut end = 0;
     for (first, count) in used {
         if first > end {
-            fallocate(
-                file,
-                FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+            let (from, length) = (
                 u64::from(end) * BLOCK_BYTES,
                 u64::from(first - end) * BLOCK_BYTES,
-            )
-            .map_err(std::io::Error::from)?;
+            );
+            let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            match fallocate(file, punch, from, length) {
+                Ok(()) => {}
+                // Some file systems, 9p among them, have no holes to give back.
+                Err(Errno::OPNOTSUPP) => write_zeros(file, from, length)?,
+                Err(error) => return Err(std::io::Error::from(error).into()),
+            }
         }
         end = end.max(first + count);
     }
     debug_assert!(end <= geometry.blocks());
+    Ok(())
+}
+
+fn write_zeros(file: &File, from: u64, length: u64) -> Result<(), Ext4Error> {
+    let zeros = [0; 1 << 16];
+    let mut at = from;
+    while at < from + length {
+        let part = usize::try_from(from + length - at).map_or(zeros.len(), |n| n.min(zeros.len()));
+        file.write_all_at(&zeros[..part], at)?;
+        at += part as u64;
+    }
     Ok(())
 }
 
