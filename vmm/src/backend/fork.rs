@@ -89,6 +89,15 @@ pub(crate) fn wait(child: Pid) -> io::Result<Option<WaitStatus>> {
     }
 }
 
+/// How the process `who` ended, for people.
+pub(crate) fn describe_end(who: &str, status: WaitStatus) -> String {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => format!("{who} ended with code {code}"),
+        (None, Some(signal)) => format!("{who} was killed by signal {signal}"),
+        (None, None) => format!("{who} ended"),
+    }
+}
+
 /// Closes all descriptors but the standard streams and those to `keep`.
 pub(crate) fn close_others(mut keep: Vec<RawFd>) -> io::Result<()> {
     keep.sort_unstable();

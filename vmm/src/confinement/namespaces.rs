@@ -18,21 +18,24 @@ pub(crate) enum Namespaces {
     /// be allowed the others. The calling process keeps its own number; its children are in the new
     /// process namespace.
     Own,
-    /// The host allows none.
+    /// The host allows none, or none are wanted.
     Shared,
 }
 
-/// Enters new namespaces, which only a process of one thread can.
-pub(crate) fn enter() -> Namespaces {
-    let wanted = UnshareFlags::NEWNS
+/// Enters new namespaces, if they are wanted. Only a process of one thread can.
+pub(crate) fn enter(wanted: bool) -> Namespaces {
+    if !wanted {
+        return Namespaces::Shared;
+    }
+    let flags = UnshareFlags::NEWNS
         | UnshareFlags::NEWPID
         | UnshareFlags::NEWNET
         | UnshareFlags::NEWIPC
         | UnshareFlags::NEWUTS;
     // Whoever needs no user namespace has an identity to give up instead, which is worth more.
-    let privileged = geteuid().is_root() && unshare(wanted).is_ok();
+    let privileged = geteuid().is_root() && unshare(flags).is_ok();
     // In a user namespace without a mapping, nobody is anybody.
-    if privileged || unshare(wanted | UnshareFlags::NEWUSER).is_ok() {
+    if privileged || unshare(flags | UnshareFlags::NEWUSER).is_ok() {
         Namespaces::Own
     } else {
         Namespaces::Shared

@@ -33,15 +33,17 @@ impl Relocations {
             .map(|group| group.iter().map(place).collect())
             .collect::<Option<Vec<Vec<_>>>>()?;
         // The table begins with a zero, so there is nothing before the first group.
-        let (before, wide, inverse, narrow) = match groups.as_slice() {
-            [before, wide, inverse, narrow] => (before, wide, inverse.clone(), narrow),
-            [before, wide, narrow] => (before, wide, Vec::new(), narrow),
-            _ => return None,
+        let [before, wide, inverse, narrow] = match <[Vec<u32>; 4]>::try_from(groups) {
+            Ok(groups) => groups,
+            Err(groups) => {
+                let [before, wide, narrow] = <[Vec<u32>; 3]>::try_from(groups).ok()?;
+                [before, wide, Vec::new(), narrow]
+            }
         };
-        (before.is_empty() && rest.is_empty()).then(|| Self {
-            wide: wide.clone(),
+        (before.is_empty() && rest.is_empty()).then_some(Self {
+            wide,
             inverse,
-            narrow: narrow.clone(),
+            narrow,
         })
     }
 

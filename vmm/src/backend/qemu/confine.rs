@@ -85,7 +85,8 @@ mod tests {
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
-        let pid = fork::spawn(enter_namespaces, |_| {
+        let enter = || enter_namespaces(true);
+        let pid = fork::spawn(enter, |_| {
             confine(Path::new("/bin/sh"), &invocation).unwrap();
             let reads = |path: &Path| File::open(path).is_ok();
             let appends = |path: &Path| File::options().append(true).open(path).is_ok();

@@ -21,7 +21,7 @@ use super::arguments::Invocation;
 use super::confine::confine;
 use crate::Stats;
 use crate::backend::{Machine, StartError, VmExit, fork};
-use crate::confinement::{Namespaces, enter_namespaces};
+use crate::confinement::enter_namespaces;
 
 /// Bytes kept of what QEMU said on its standard error.
 const MAX_MESSAGE: u64 = 4096;
@@ -83,11 +83,7 @@ impl QemuMachine {
         let said = String::from_utf8_lossy(said);
         let said: Vec<_> = said.split_whitespace().collect();
         let said = said.join(" ");
-        let how = match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => format!("QEMU ended with code {code}"),
-            (None, Some(signal)) => format!("QEMU was killed by signal {signal}"),
-            (None, None) => "QEMU ended".to_owned(),
-        };
+        let how = fork::describe_end("QEMU", status);
         VmExit::Broken(match read {
             Ok(_) if !said.is_empty() => format!("{how}: {said}"),
             _ => how,
@@ -100,11 +96,7 @@ fn launch(binary: &Path, invocation: &Invocation, messages: &File) -> io::Result
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     let mut command = Command::new(binary);
     command.args(&invocation.arguments).env_clear();
-    let enter = if invocation.sandbox {
-        enter_namespaces
-    } else {
-        || Namespaces::Shared
-    };
+    let enter = || enter_namespaces(invocation.sandbox);
     let pid = fork::spawn(enter, |_| {
         let error = match prepare(binary, invocation, messages, &write) {
             Ok(()) => command.exec(),

@@ -17,7 +17,7 @@ use self::channel::{Channel, Report};
 use crate::Stats;
 use crate::backend::{Machine, StartError, VmExit, fork};
 use crate::config::VmConfig;
-use crate::confinement::{Namespaces, enter_namespaces};
+use crate::confinement::enter_namespaces;
 
 /// How long a process may take to say what its machine did: one that a guest has taken over may say
 /// nothing. Emulated hosts are slow.
@@ -43,11 +43,8 @@ impl VmmProcess {
             source,
         };
         let (channel, theirs) = Channel::pair().map_err(failed)?;
-        let enter = if config.sandbox {
-            enter_namespaces
-        } else {
-            || Namespaces::Shared
-        };
+        let sandbox = config.sandbox;
+        let enter = || enter_namespaces(sandbox);
         let pid = fork::spawn(enter, move |namespaces| {
             child::run(config, namespaces, &theirs);
         })
@@ -85,11 +82,7 @@ impl VmmProcess {
         match (said, status) {
             (Ok(Some(report)), _) => format!("the machine's process said {report:?}"),
             (Err(error), _) => format!("the machine's process cannot be understood: {error}"),
-            (Ok(None), Some(status)) => match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => format!("the machine's process ended with code {code}"),
-                (_, Some(signal)) => format!("the machine's process was killed by signal {signal}"),
-                (None, None) => "the machine's process ended".into(),
-            },
+            (Ok(None), Some(status)) => fork::describe_end("the machine's process", status),
             (Ok(None), None) => "the machine's process ended".into(),
         }
     }
