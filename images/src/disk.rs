@@ -12,11 +12,11 @@ use std::{
 };
 
 pub use files::DiskFile;
-use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Error, Event, Image, Limits, Platform, Progress, PullOptions, Reference, Store,
+    Digest, Error, Event, Image, Limits, Platform, Progress, PullOptions, Reference, Store,
     arrival::Arrivals,
+    digest::Hasher,
     error::FileContext,
     ext4::{self, BlockWriter, Parameters},
     layer::LayerError,
@@ -290,29 +290,25 @@ fn hold(path: &Path) -> Result<Option<Disk>, Error> {
 
 /// Names a disk by everything that decides its bytes.
 fn key(image: &Image) -> String {
-    hexadecimal(&content_hash(image))
-}
-
-fn hexadecimal(hash: &[u8]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    content_hash(image).hex()
 }
 
 /// A version 8 UUID (RFC 9562, section 5.8): our own choice of bits.
-fn uuid_of(hash: [u8; 32]) -> [u8; 16] {
+fn uuid_of(hash: Digest) -> [u8; 16] {
     let mut uuid = [0; 16];
-    uuid.copy_from_slice(&hash[..16]);
+    uuid.copy_from_slice(&hash.as_bytes()[..16]);
     uuid[6] = uuid[6] & 0x0f | 0x80;
     uuid[8] = uuid[8] & 0x3f | 0x80;
     uuid
 }
 
-fn content_hash(image: &Image) -> [u8; 32] {
-    let mut hash = Sha256::new();
+fn content_hash(image: &Image) -> Digest {
+    let mut hash = Hasher::default();
     hash.update(b"terrarium disk");
-    hash.update(WRITER_VERSION.to_le_bytes());
-    hash.update(FREE_BYTES.to_le_bytes());
+    hash.update(&WRITER_VERSION.to_le_bytes());
+    hash.update(&FREE_BYTES.to_le_bytes());
     for diff_id in &image.diff_ids {
         hash.update(diff_id.as_bytes());
     }
-    hash.finalize().into()
+    hash.finish()
 }

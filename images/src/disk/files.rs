@@ -2,11 +2,10 @@
 
 use std::{fs::File, path::PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
-use super::{Disk, DiskCache, WRITER_VERSION, hexadecimal, uuid_of};
+use super::{Disk, DiskCache, WRITER_VERSION, uuid_of};
 use crate::{
-    Error,
+    Digest, Error,
+    digest::Hasher,
     error::FileContext,
     ext4::{self, BlockWriter, Ext4Error, Parameters},
     layer::{LayerError, Segment},
@@ -37,11 +36,11 @@ impl DiskCache {
     pub fn disk_of_files(&self, what: &str, files: &[DiskFile]) -> Result<Disk, Error> {
         let hash = content_hash(files);
         let build = |staged: &Staged| write(what, files, hash, staged);
-        self.held_or_built(&hexadecimal(&hash), build)
+        self.held_or_built(&hash.hex(), build)
     }
 }
 
-fn write(what: &str, files: &[DiskFile], hash: [u8; 32], staged: &Staged) -> Result<(), Error> {
+fn write(what: &str, files: &[DiskFile], hash: Digest, staged: &Staged) -> Result<(), Error> {
     let disk_error = |source: Ext4Error| Error::Disk {
         reference: what.to_owned(),
         source: Box::new(source),
@@ -73,16 +72,16 @@ fn write(what: &str, files: &[DiskFile], hash: [u8; 32], staged: &Staged) -> Res
     Ok(())
 }
 
-fn content_hash(files: &[DiskFile]) -> [u8; 32] {
-    let mut hash = Sha256::new();
+fn content_hash(files: &[DiskFile]) -> Digest {
+    let mut hash = Hasher::default();
     hash.update(b"terrarium disk of files");
-    hash.update(WRITER_VERSION.to_le_bytes());
+    hash.update(&WRITER_VERSION.to_le_bytes());
     for file in files {
         for text in [&file.name, &file.sha256] {
-            hash.update((text.len() as u64).to_le_bytes());
-            hash.update(text);
+            hash.update(&(text.len() as u64).to_le_bytes());
+            hash.update(text.as_bytes());
         }
-        hash.update(file.mode.to_le_bytes());
+        hash.update(&file.mode.to_le_bytes());
     }
-    hash.finalize().into()
+    hash.finish()
 }

@@ -1,6 +1,11 @@
 //! Puts a tree behind its content: directories, inodes, bitmaps, descriptors, superblock.
 
-use std::{collections::HashMap, fs::File, os::unix::fs::FileExt};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::FileExt,
+};
 
 use super::{
     BLOCK, BLOCK_BYTES, BlockWriter, Ext4Error,
@@ -298,13 +303,9 @@ fn release_unused(file: &File, geometry: &Geometry, used: &[(u32, u32)]) -> Resu
 }
 
 fn write_zeros(file: &File, from: u64, length: u64) -> Result<(), Ext4Error> {
-    let zeros = [0; 1 << 16];
-    let mut at = from;
-    while at < from + length {
-        let part = usize::try_from(from + length - at).map_or(zeros.len(), |n| n.min(zeros.len()));
-        file.write_all_at(&zeros[..part], at)?;
-        at += part as u64;
-    }
+    let mut file = file;
+    file.seek(SeekFrom::Start(from))?;
+    io::copy(&mut io::repeat(0).take(length), &mut file)?;
     Ok(())
 }
 
