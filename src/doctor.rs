@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use kernels::Arch;
 use serde::Serialize;
@@ -13,7 +13,7 @@ use vmm::config::Arch as MachineArch;
 
 use crate::backend::install_qemu;
 use crate::home::Home;
-use crate::output::{self, line};
+use crate::output;
 use crate::units;
 
 /// Say whether this host can run machines, how, and what to do about it
@@ -95,10 +95,7 @@ pub fn run(options: &DoctorOptions) -> Result<ExitCode> {
             backend,
             findings: &findings,
         };
-        line!(
-            "{}",
-            serde_json::to_string_pretty(&report).context("Cannot encode")?
-        )?;
+        output::json(&report)?;
     } else {
         output::print(format_args!(
             "{}",

@@ -6,9 +6,9 @@ use anyhow::{Result, bail};
 use clap::Args;
 use images::{Inspection, Platform, PublishedPlatform, Reference, Store};
 
-use crate::escape::{self, escaped};
+use crate::escape::escaped;
 use crate::home::Home;
-use crate::output::line;
+use crate::output::{self, line};
 use crate::units;
 
 /// Show what an image is, without a network
@@ -45,7 +45,7 @@ pub fn run(options: &InspectOptions) -> Result<ExitCode> {
         }
     }
     if options.json {
-        line!("{}", escape::json(&inspection)?)?;
+        output::json(&inspection)?;
     } else {
         print(&inspection)?;
     }

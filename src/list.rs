@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::escape;
 use crate::home::Home;
-use crate::output::line;
+use crate::output::{self, line, say};
 use crate::table;
 use crate::units;
 
@@ -72,7 +72,7 @@ pub fn run(options: &ImagesOptions) -> Result<ExitCode> {
         .map(|listed| row(listed, &disks))
         .collect::<Result<_>>()?;
     if options.json {
-        line!("{}", escape::json(&rows)?)?;
+        output::json(&rows)?;
     } else if options.quiet {
         let mut ids: Vec<String> = rows.iter().filter_map(short_id).collect();
         ids.sort_unstable();
@@ -107,7 +107,7 @@ fn print(rows: &[Row]) -> Result<()> {
     for row in rows {
         if let Content::Damaged { damage } = &row.content {
             let image = &row.image;
-            eprintln!(
+            say!(
                 "terrarium: {image} is damaged: {}; pull it again, or remove it with `terrarium rmi {image}`",
                 escape::message(damage)
             );

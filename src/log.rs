@@ -3,6 +3,7 @@
 use std::env;
 use std::io;
 
+use crate::output::say;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt;
@@ -20,7 +21,7 @@ pub fn begin() {
         .to_str()
         .and_then(|text| text.parse::<Targets>().ok())
     else {
-        eprintln!(
+        say!(
             "terrarium: {VARIABLE}={} is no level (error, warn, info, debug, trace) and no list of \
              MODULE=LEVEL, so it is ignored",
             wanted.display()

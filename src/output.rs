@@ -5,6 +5,9 @@ use std::fmt;
 use std::io::{ErrorKind, Write, stderr, stdout};
 
 use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::escape;
 
 /// Prints a line on standard output, as `println!` does, but fails instead of panicking.
 macro_rules! line {
@@ -43,6 +46,15 @@ pub fn print(text: fmt::Arguments<'_>) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(ReaderGone.into()),
         printed => printed.context("Cannot write standard output"),
     }
+}
+
+/// Prints a value as JSON.
+///
+/// # Errors
+/// As for [`print`].
+pub fn json(value: &impl Serialize) -> Result<()> {
+    let json = escape::json(value).context("Cannot encode")?;
+    line!("{json}")
 }
 
 /// Prints on standard error.

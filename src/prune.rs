@@ -6,9 +6,8 @@ use anyhow::Result;
 use clap::Args;
 use images::{DiskCache, Store};
 
-use crate::escape;
 use crate::home::Home;
-use crate::output::line;
+use crate::output::{self, line};
 use crate::units;
 
 /// Remove blobs and disks that no image needs, and what crashed runs left
@@ -27,7 +26,7 @@ pub fn run(options: &PruneOptions) -> Result<ExitCode> {
     let disks = DiskCache::open(&home.disks())?;
     let pruned = Store::open(&home.images())?.prune(&disks)?;
     if options.json {
-        line!("{}", escape::json(&pruned)?)?;
+        output::json(&pruned)?;
     } else {
         line!(
             "Removed {} and {}, {}",

@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use super::distribution::Distribution;
 use super::host::Host;
+use super::report::SCHEMA;
 use super::subject::{Machine, Subject, SubjectOptions};
-use crate::output::line;
+use crate::output::{self, line};
 use crate::{table, trace, units};
 
 /// Start machines at once until a limit, and measure the memory of each
@@ -91,7 +92,7 @@ pub fn run(options: &DensityOptions) -> Result<ExitCode> {
     let sizes = sizes.collect::<Result<Vec<_>>>()?;
     let none = "Nothing was measured";
     let report = Report {
-        schema: 1,
+        schema: SCHEMA,
         benchmark: "density",
         terrarium: env!("CARGO_PKG_VERSION"),
         host: Host::this(),
@@ -103,7 +104,7 @@ pub fn run(options: &DensityOptions) -> Result<ExitCode> {
     };
     drop(running);
     if options.json {
-        line!("{}", serde_json::to_string_pretty(&report)?)?;
+        output::json(&report)?;
     } else {
         print(&report)?;
     }

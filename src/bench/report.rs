@@ -13,7 +13,7 @@ use crate::output::line;
 use crate::table;
 
 /// The version of the JSON: one more with each change that a reader would notice.
-const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 1;
 
 /// One run: its stages in their order, with milliseconds.
 pub type Run = Vec<(String, f64)>;

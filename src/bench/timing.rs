@@ -11,7 +11,7 @@ use images::Image;
 use super::report::{Report, Run};
 use super::subject::{Subject, SubjectOptions};
 use super::{compare, histogram};
-use crate::output::line;
+use crate::output::{self, line};
 use crate::trace::{self, Event};
 
 /// Measure whole runs, each in a fresh machine
@@ -85,7 +85,7 @@ pub fn run(
         histogram::draw(&report, path)?;
     }
     if options.json {
-        line!("{}", serde_json::to_string_pretty(&report)?)?;
+        output::json(&report)?;
     } else {
         report.print()?;
         line!("")?;

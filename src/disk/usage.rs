@@ -7,9 +7,8 @@ use clap::Args;
 use images::{DiskCache, Store};
 use serde::Serialize;
 
-use crate::escape;
 use crate::home::Home;
-use crate::output::line;
+use crate::output;
 use crate::{table, units};
 
 /// Show what images, disks and kernels take on this host
@@ -41,7 +40,7 @@ pub fn run(options: &UsageOptions) -> Result<ExitCode> {
         prunable_bytes: store.prunable(&disks)?.bytes,
     };
     if options.json {
-        line!("{}", escape::json(&usage)?)?;
+        output::json(&usage)?;
         return Ok(ExitCode::SUCCESS);
     }
     let rows = [

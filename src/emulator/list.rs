@@ -1,12 +1,11 @@
 //! `terrarium emulator ls`.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use kernels::Emulator;
 use serde::Serialize;
 
-use crate::output::line;
-use crate::{table, units};
+use crate::{output, table, units};
 
 /// List the emulators
 #[derive(Args, Debug)]
@@ -42,9 +41,7 @@ impl ListOptions {
     pub fn print(&self, emulators: &[Emulator]) -> Result<()> {
         let rows: Vec<Row<'_>> = emulators.iter().map(Row::from).collect();
         if self.json {
-            let json = serde_json::to_string_pretty(&rows).context("Cannot encode")?;
-            line!("{json}")?;
-            return Ok(());
+            return output::json(&rows);
         }
         let lines = rows.iter().map(|row| {
             [

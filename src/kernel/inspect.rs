@@ -5,7 +5,7 @@ use clap::Args;
 use kernels::{BootOptions, Discovery, Kernel, Need, Presence};
 use serde::Serialize;
 
-use crate::output::line;
+use crate::output::{self, line};
 use crate::units;
 
 /// Show what guests get from a kernel
@@ -54,8 +54,7 @@ impl InspectOptions {
     pub fn print(&self, kernel: &Kernel) -> Result<()> {
         let report = Report::new(kernel)?;
         if self.json {
-            let json = serde_json::to_string_pretty(&report).context("Cannot encode")?;
-            line!("{json}")?;
+            output::json(&report)?;
         } else {
             report.print()?;
         }

@@ -1,11 +1,11 @@
 //! `terrarium kernel ls`.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use kernels::Kernel;
 use serde::Serialize;
 
-use crate::output::line;
+use crate::output::{self, line};
 
 /// List the kernels
 #[derive(Args, Debug)]
@@ -39,11 +39,7 @@ impl ListOptions {
     pub fn print(&self, kernels: &[Kernel]) -> Result<()> {
         let rows: Vec<Row<'_>> = kernels.iter().map(Row::from).collect();
         if self.json {
-            line!(
-                "{}",
-                serde_json::to_string_pretty(&rows).context("Cannot encode")?
-            )?;
-            return Ok(());
+            return output::json(&rows);
         }
         let widest = |title: &str, cells: &mut dyn Iterator<Item = &str>| {
             cells.map(str::len).chain([title.len()]).max().unwrap_or(0)
