@@ -38,7 +38,7 @@ pub struct PullOptions {
 pub fn run(options: &PullOptions) -> Result<ExitCode> {
     let home = Home::open()?;
     let store = Store::open(&home.images())?;
-    let choice = Choice::new(options.platform.as_ref(), &home)?;
+    let choice = Choice::new(options.platform.as_ref(), &home);
     let pins = options.pins.pull_options(&options.image)?;
     let progress = progress::reporter(options.quiet);
     let image =

@@ -41,7 +41,7 @@ pub struct SaveOptions {
 pub fn run(options: &SaveOptions) -> Result<ExitCode> {
     let home = Home::open()?;
     let store = Store::open(&home.images())?;
-    let choice = Choice::new(options.platform.as_ref(), &home)?;
+    let choice = Choice::new(options.platform.as_ref(), &home);
     let find = |reference: &Reference| {
         choice.find(&store, reference, |_| true)?.ok_or_else(|| {
             let platform = choice.first();

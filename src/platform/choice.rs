@@ -1,5 +1,8 @@
 //! Which of an image's platforms is taken.
 
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
 use anyhow::{Result, anyhow, bail};
 use images::{Error, Image, Platform, Reference, Store};
 use kernels::{Arch, Target};
@@ -10,7 +13,11 @@ use crate::home::Home;
 /// The platforms to look for an image for, the most wanted first.
 #[derive(Debug)]
 pub struct Choice {
-    platforms: Vec<Platform>,
+    first: Platform,
+    /// The others, once an image does not exist for the first: most runs never ask the store for them.
+    others: OnceCell<Vec<Platform>>,
+    /// Where emulators are stored.
+    emulators: PathBuf,
     /// Nobody asked for one.
     free: bool,
 }
@@ -28,33 +35,30 @@ const EMULATED: [(&str, Option<&str>); 6] = [
 impl Choice {
     /// The platform asked for; otherwise all that run here: the host's own (for which images for its
     /// 32-bit mode are taken too, if there is nothing better), then those that can be emulated.
-    pub fn new(asked: Option<&Platform>, home: &Home) -> Result<Self> {
-        if let Some(platform) = asked {
-            return Ok(Self {
-                platforms: vec![platform.clone()],
-                free: false,
-            });
+    pub fn new(asked: Option<&Platform>, home: &Home) -> Self {
+        Self {
+            first: asked.cloned().unwrap_or_else(Platform::host),
+            others: OnceCell::new(),
+            emulators: home.emulators(),
+            free: asked.is_none(),
         }
-        let mut platforms = vec![Platform::host()];
-        if let Some(host) = Arch::host() {
-            let emulated = emulators(home, host)?;
-            let candidates = EMULATED
-                .into_iter()
-                .filter(|(architecture, _)| emulated.contains(architecture))
-                .map(|(architecture, variant)| Platform::new("linux", architecture, variant))
-                .filter(|platform| Way::of(host, platform) == Way::Emulated);
-            platforms.extend(candidates);
-        }
-        Ok(Self {
-            platforms,
-            free: true,
-        })
     }
 
     /// The most wanted.
     pub fn first(&self) -> &Platform {
-        // `new` makes no empty one.
-        &self.platforms[0]
+        &self.first
+    }
+
+    /// All but the first.
+    fn others(&self) -> Result<&[Platform]> {
+        if let Some(others) = self.others.get() {
+            return Ok(others);
+        }
+        let others = match Arch::host().filter(|_| self.free) {
+            Some(host) => emulated(&self.emulators, host)?,
+            None => Vec::new(),
+        };
+        Ok(self.others.get_or_init(|| others))
     }
 
     /// The image in the store that is wanted most, among those that `fits`.
@@ -64,7 +68,10 @@ impl Choice {
         reference: &Reference,
         fits: impl Fn(&Image) -> bool,
     ) -> Result<Option<Image>> {
-        for platform in &self.platforms {
+        if let Some(image) = store.find(reference, &self.first)?.filter(&fits) {
+            return Ok(Some(image));
+        }
+        for platform in self.others()? {
             if let Some(image) = store.find(reference, platform)?.filter(&fits) {
                 return Ok(Some(image));
             }
@@ -81,7 +88,7 @@ impl Choice {
         let Error::NoPlatform { available, .. } = &error else {
             return Err(error.into());
         };
-        if let Some(other) = self.among(available) {
+        if let Some(other) = self.among(available)? {
             return Ok(pull(other)?);
         }
         let can_be_emulated = |platform: &Platform| is_known(platform) && platform.os() == "linux";
@@ -94,15 +101,26 @@ impl Choice {
     }
 
     /// The most wanted of those that are offered, the first left out.
-    fn among(&self, offered: &[Platform]) -> Option<&Platform> {
-        self.platforms.iter().skip(1).find(|wanted| {
+    fn among(&self, offered: &[Platform]) -> Result<Option<&Platform>> {
+        Ok(self.others()?.iter().find(|wanted| {
             offered.iter().any(|offered| {
                 // An emulator of 64-bit programs runs no 32-bit ones.
                 wanted.architecture() == offered.architecture()
                     && wanted.distance(offered).is_some()
             })
-        })
+        }))
     }
+}
+
+/// The platforms that guests of the host's architecture can emulate, the most wanted first.
+fn emulated(store: &Path, host: Arch) -> Result<Vec<Platform>> {
+    let emulated = emulators(store, host)?;
+    Ok(EMULATED
+        .into_iter()
+        .filter(|(architecture, _)| emulated.contains(architecture))
+        .map(|(architecture, variant)| Platform::new("linux", architecture, variant))
+        .filter(|platform| Way::of(host, platform) == Way::Emulated)
+        .collect())
 }
 
 /// Refuses a platform whose programs guests of an architecture cannot run for want of an emulator,
@@ -110,7 +128,7 @@ impl Choice {
 pub fn check(home: &Home, guest: Arch, platform: &Platform) -> Result<()> {
     if Way::of(guest, platform) == Way::Emulated
         && is_known(platform)
-        && !emulators(home, guest)?.contains(&platform.architecture())
+        && !emulators(&home.emulators(), guest)?.contains(&platform.architecture())
     {
         bail!(
             "{platform} runs here by emulation only, and no emulator for it is stored: get one by \
@@ -132,6 +150,16 @@ mod tests {
 
     fn platforms(texts: &[&str]) -> Vec<Platform> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn choice(free: bool, texts: &[&str]) -> Choice {
+        let mut platforms = platforms(texts);
+        Choice {
+            first: platforms.remove(0),
+            others: OnceCell::from(platforms),
+            emulators: PathBuf::new(),
+            free,
+        }
     }
 
     fn no_platform(available: &[&str]) -> Error {
@@ -161,10 +189,10 @@ mod tests {
 
     #[test]
     fn the_hosts_own_comes_first_and_emulation_last() {
-        let choice = Choice {
-            platforms: platforms(&["linux/amd64", "linux/arm64", "linux/arm/v7", "linux/s390x"]),
-            free: true,
-        };
+        let choice = choice(
+            true,
+            &["linux/amd64", "linux/arm64", "linux/arm/v7", "linux/s390x"],
+        );
         for (available, expected) in [
             (&["linux/s390x", "linux/amd64"][..], &["linux/amd64"][..]),
             (&["linux/s390x", "linux/386"], &["linux/amd64"]),
@@ -182,10 +210,7 @@ mod tests {
 
     #[test]
     fn who_asks_for_a_platform_gets_no_other() {
-        let choice = Choice {
-            platforms: platforms(&["linux/amd64"]),
-            free: false,
-        };
+        let choice = choice(false, &["linux/amd64"]);
         let (asked, result) = asked(&choice, &["linux/arm64"]);
         assert_eq!(asked, ["linux/amd64"]);
         assert!(!result.unwrap_err().to_string().contains("emulat"));
@@ -193,10 +218,7 @@ mod tests {
 
     #[test]
     fn what_only_lacks_an_emulator_is_told() {
-        let choice = Choice {
-            platforms: platforms(&["linux/amd64"]),
-            free: true,
-        };
+        let choice = choice(true, &["linux/amd64"]);
         let (_, result) = asked(&choice, &["linux/arm64"]);
         let message = result.unwrap_err().to_string();
         assert!(message.contains("terrarium emulator import"), "{message}");

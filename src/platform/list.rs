@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use clap::Args;
 use images::Platform;
 use kernels::{Arch, Kernel, Presence, Store};
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{GET_EMULATORS, Way, emulators};
 use crate::home::Home;
-use crate::output::line;
+use crate::output;
 use crate::table;
 
 /// Show which platforms' images run on this host, and how
@@ -58,15 +58,14 @@ pub fn run(options: &PlatformsOptions) -> Result<ExitCode> {
         Err(kernels::Error::NoneFor(_)) => None,
         kernel => Some(kernel?),
     };
-    let emulated = emulators(&home, host)?;
+    let emulated = emulators(&home.emulators(), host)?;
     let rows: Vec<Row> = PLATFORMS
         .into_iter()
         .map(|(architecture, variant)| Platform::new("linux", architecture, variant))
         .map(|platform| row(platform, host, kernel.as_ref(), &emulated))
         .collect();
     if options.json {
-        let json = serde_json::to_string_pretty(&rows).context("Cannot encode")?;
-        line!("{json}")?;
+        output::json(&rows)?;
         return Ok(ExitCode::SUCCESS);
     }
     let lines = rows.into_iter().map(|row| {

@@ -4,6 +4,7 @@ mod choice;
 mod list;
 
 use std::fmt;
+use std::path::Path;
 
 use anyhow::Result;
 use images::Platform;
@@ -12,8 +13,6 @@ use kernels::{Arch, Emulator, Emulators, Kernel};
 pub use choice::{Choice, check};
 pub use list::{PlatformsOptions, run};
 use serde::Serialize;
-
-use crate::home::Home;
 
 /// How a guest runs an image's programs; the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -58,9 +57,9 @@ impl fmt::Display for Way {
 }
 
 /// The architectures of images whose programs guests of an architecture can emulate, as far as
-/// emulators are stored.
-pub fn emulators(home: &Home, guest: Arch) -> Result<Vec<&'static str>> {
-    let emulators = Emulators::open(&home.emulators())?.for_guests(guest)?;
+/// emulators are in the folder `store`.
+pub fn emulators(store: &Path, guest: Arch) -> Result<Vec<&'static str>> {
+    let emulators = Emulators::open(store)?.for_guests(guest)?;
     let architecture = |emulator: &Emulator| emulator.target().architecture();
     Ok(emulators.iter().map(architecture).collect())
 }

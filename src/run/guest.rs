@@ -29,7 +29,8 @@ pub fn arch(
         Some(id) => kernels.get_for(host, id).is_err(),
         None => init(other).is_ok() && kernels.default_for(other).is_ok(),
     };
-    let whole = is_at_hand || !emulators(home, host)?.contains(&platform.architecture());
+    let whole =
+        is_at_hand || !emulators(&home.emulators(), host)?.contains(&platform.architecture());
     Ok(if whole { other } else { host })
 }
 

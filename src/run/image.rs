@@ -28,7 +28,7 @@ impl Wanted<'_> {
         let store = Store::open(&home.images())?;
         let disks = DiskCache::open(&home.disks())?.with_limits(Limits::read(&home.limits())?);
         let reference = self.reference;
-        let choice = Choice::new(self.platform, home)?;
+        let choice = Choice::new(self.platform, home);
         let options = self.pins.strict_pull_options(reference)?;
         if self.pull != Pull::Always
             && let Some(image) = choice.find(&store, reference, |image| {
