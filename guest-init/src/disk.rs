@@ -18,14 +18,16 @@ const CLASS: &str = "/sys/block";
 
 /// Waits for the disk with the wanted serial number and mounts it, attached to no place yet.
 pub(crate) fn mount(wanted: &FileSystemDisk) -> Result<OwnedFd, Failure> {
-    mount_chosen(wanted, |disks| with_serial(disks, &wanted.serial))
+    mount_chosen(wanted, |disks| {
+        let mut disks = disks.iter();
+        disks.find(|disk| has_serial(disk, &wanted.serial)).cloned()
+    })
 }
 
 /// The same in a machine of one disk, which is taken whatever its serial number.
 pub(crate) fn mount_only(wanted: &FileSystemDisk) -> Result<OwnedFd, Failure> {
-    mount_chosen(wanted, |disks| match disks {
-        [only] => Some(only.clone()),
-        several => with_serial(several, &wanted.serial),
+    mount_chosen(wanted, |disks| {
+        choose(disks, |disk| has_serial(disk, &wanted.serial))
     })
 }
 
@@ -51,8 +53,12 @@ fn mount_chosen(
     }
 }
 
-fn with_serial(disks: &[OsString], serial: &[u8]) -> Option<OsString> {
-    disks.iter().find(|disk| has_serial(disk, serial)).cloned()
+/// The only disk there is, or the one that is wanted.
+fn choose(disks: &[OsString], is_wanted: impl Fn(&OsStr) -> bool) -> Option<OsString> {
+    match disks {
+        [only] => Some(only.clone()),
+        several => several.iter().find(|disk| is_wanted(disk)).cloned(),
+    }
 }
 
 fn virtio_disks() -> Vec<OsString> {
@@ -69,4 +75,18 @@ fn virtio_disks() -> Vec<OsString> {
 fn has_serial(disk: &OsStr, wanted: &[u8]) -> bool {
     let path = Path::new(CLASS).join(disk).join("serial");
     fs::read(path).is_ok_and(|serial| serial.trim_ascii_end() == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_disk_is_taken_whatever_it_says_and_of_several_the_wanted_one() {
+        let disks = ["vda", "vdb"].map(OsString::from);
+        assert_eq!(choose(&disks[..1], |_| false), Some("vda".into()));
+        assert_eq!(choose(&disks, |disk| disk == "vdb"), Some("vdb".into()));
+        assert_eq!(choose(&disks, |_| false), None);
+        assert_eq!(choose(&[], |_| true), None);
+    }
 }
