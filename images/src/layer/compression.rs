@@ -1,9 +1,6 @@
 //! Inflating a layer. Its first bytes tell the format: media types lie.
 
-use std::{
-    fmt,
-    io::{self, BufRead, Read},
-};
+use std::io::{self, BufRead, Read};
 
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::{
@@ -25,19 +22,12 @@ const USTAR: std::ops::Range<usize> = 257..262;
 pub(crate) const MAX_WINDOW: u64 = 1 << 27;
 
 /// The error, within an [`io::Error`], for a zstd frame with a larger window than allowed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("it needs a zstd window of {window} bytes")]
 pub(crate) struct WindowTooLarge {
     /// The window, in bytes.
     pub(crate) window: u64,
 }
-
-impl fmt::Display for WindowTooLarge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it needs a zstd window of {} bytes", self.window)
-    }
-}
-
-impl std::error::Error for WindowTooLarge {}
 
 /// Gives out a layer's tar archive.
 pub(crate) enum Decoder {
