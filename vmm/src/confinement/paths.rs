@@ -8,9 +8,13 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset,
     RulesetAttr, RulesetCreatedAttr, RulesetError, Scope, path_beneath_rules,
 };
+use rustix::fs::{FsWord, fstatfs};
 
 /// The newest version of Landlock whose rights are known here; older kernels enforce what they can.
 const NEWEST: ABI = ABI::V6;
+
+/// The file system of pipes without a name (`PIPEFS_MAGIC` of the kernel's `magic.h`).
+const PIPE_FS: FsWord = 0x5049_5045;
 
 /// What a process may still open by its path.
 #[derive(Debug, Default)]
@@ -46,7 +50,10 @@ fn restrict(paths: Paths<'_>) -> Result<(), RulesetError> {
         .create()?
         .add_rules(path_beneath_rules(paths.readable, read))?
         .add_rules(path_beneath_rules(paths.writable, write))?;
-    for file in paths.reopened {
+    // Pipes without a name are in no file system that Landlock knows: it takes no rule for them, and
+    // leaves them alone.
+    let is_named = |file: &BorrowedFd<'_>| !fstatfs(file).is_ok_and(|fs| fs.f_type == PIPE_FS);
+    for file in paths.reopened.into_iter().filter(is_named) {
         rules = rules.add_rule(PathBeneath::new(file, AccessFs::WriteFile))?;
     }
     rules.restrict_self()?;

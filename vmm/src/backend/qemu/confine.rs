@@ -131,4 +131,26 @@ mod tests {
         let expected = "read its disk, write its log, make temporary files, execute programs";
         assert_eq!(said, expected, "as user {}", geteuid().as_raw());
     }
+
+    #[test]
+    fn a_confined_qemu_may_log_to_a_pipe() {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        let reopened = format!("/proc/self/fd/{}", write.as_raw_fd());
+        let invocation = Invocation {
+            reopened: vec![write.as_raw_fd()],
+            inherited: vec![write],
+            ..Invocation::default()
+        };
+        let enter = || enter_namespaces(true);
+        let pid = fork::spawn(enter, |_| {
+            confine(Path::new("/bin/sh"), &invocation).unwrap();
+            let mut log = File::options().append(true).open(&reopened).unwrap();
+            log.write_all(b"logged").unwrap();
+        });
+        drop(invocation);
+        let mut said = String::new();
+        File::from(read).read_to_string(&mut said).unwrap();
+        fork::wait(pid.unwrap()).unwrap();
+        assert_eq!(said, "logged");
+    }
 }

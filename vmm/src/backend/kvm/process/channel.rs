@@ -37,7 +37,13 @@ pub(super) enum Report {
     /// What the machine did so far.
     Stats(Stats),
     /// The machine stopped by itself, and all that its guest sent has been passed on.
-    Stopped(VmExit),
+    Stopped {
+        /// Why.
+        exit: VmExit,
+        /// What it did, if that was to be counted. With the end, not before it: whatever the owner can
+        /// read while it asks nothing is the end.
+        stats: Option<Stats>,
+    },
 }
 
 /// A [`StartError`] on its way.
@@ -140,40 +146,46 @@ impl Report {
         let text = |text: String| cut(&text, MAX_TEXT);
         match self {
             Self::Started => self,
-            Self::Stats(stats) => {
-                let printable = |numbers: BTreeMap<String, u64>| {
-                    let numbers = numbers.into_iter();
-                    numbers
-                        .map(|(name, number)| (cut(&name, MAX_LINE), number))
-                        .collect()
-                };
-                let devices = stats.devices.into_iter().map(|mut device| {
-                    device.name = cut(&device.name, MAX_LINE);
-                    device
-                });
-                Self::Stats(Stats {
-                    exits: printable(stats.exits),
-                    kvm: printable(stats.kvm),
-                    devices: devices.collect(),
-                    ..stats
-                })
-            }
-            Self::Stopped(exit) => Self::Stopped(match exit {
-                VmExit::Guest => exit,
-                VmExit::TripleFault { registers } => VmExit::TripleFault {
-                    registers: lines(registers),
+            Self::Stats(stats) => Self::Stats(cut_stats(stats)),
+            Self::Stopped { exit, stats } => Self::Stopped {
+                exit: match exit {
+                    VmExit::Guest => exit,
+                    VmExit::TripleFault { registers } => VmExit::TripleFault {
+                        registers: lines(registers),
+                    },
+                    VmExit::Stuck { reason, registers } => VmExit::Stuck {
+                        reason: text(reason),
+                        registers: lines(registers),
+                    },
+                    VmExit::Broken(reason) => VmExit::Broken(text(reason)),
                 },
-                VmExit::Stuck { reason, registers } => VmExit::Stuck {
-                    reason: text(reason),
-                    registers: lines(registers),
-                },
-                VmExit::Broken(reason) => VmExit::Broken(text(reason)),
-            }),
+                stats: stats.map(cut_stats),
+            },
             Self::Failed(failure) => Self::Failed(Failure {
                 what: text(failure.what),
                 reason: failure.reason.map(|(code, reason)| (code, text(reason))),
             }),
         }
+    }
+}
+
+/// Numbers with names that can be sent and shown.
+fn cut_stats(stats: Stats) -> Stats {
+    let printable = |numbers: BTreeMap<String, u64>| {
+        let numbers = numbers.into_iter();
+        numbers
+            .map(|(name, number)| (cut(&name, MAX_LINE), number))
+            .collect()
+    };
+    let devices = stats.devices.into_iter().map(|mut device| {
+        device.name = cut(&device.name, MAX_LINE);
+        device
+    });
+    Stats {
+        exits: printable(stats.exits),
+        kvm: printable(stats.kvm),
+        devices: devices.collect(),
+        ..stats
     }
 }
 
@@ -237,7 +249,10 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         let reports = [
             Report::Started,
-            Report::Stopped(VmExit::Broken("why".into())),
+            Report::Stopped {
+                exit: VmExit::Broken("why".into()),
+                stats: Some(Stats::default()),
+            },
             Report::Failed(Failure::from(&StartError::Config("no".into()))),
         ];
         for report in &reports {
@@ -278,14 +293,21 @@ mod tests {
     fn a_process_that_was_taken_over_cannot_say_what_it_wants() {
         let (owners, others) = Channel::pair().unwrap();
         let long = format!("\u{1b}[2J{}", "\u{e4}".repeat(MAX_MESSAGE));
-        let report = Report::Stopped(VmExit::Broken(long));
+        let report = Report::Stopped {
+            exit: VmExit::Broken(long),
+            stats: None,
+        };
         let raw = postcard::to_allocvec(&report).unwrap();
         send(&others.0, &raw, SendFlags::empty()).unwrap();
         assert!(owners.receive().is_err());
         send(&others.0, b"\xff", SendFlags::empty()).unwrap();
         assert!(owners.receive().is_err());
         others.send(report).unwrap();
-        let Some(Report::Stopped(VmExit::Broken(reason))) = owners.receive().unwrap() else {
+        let Some(Report::Stopped {
+            exit: VmExit::Broken(reason),
+            ..
+        }) = owners.receive().unwrap()
+        else {
             panic!("not broken");
         };
         assert!(reason.starts_with("\u{fffd}[2J\u{e4}") && reason.chars().count() == MAX_TEXT);

@@ -101,10 +101,8 @@ fn attend(machine: &mut KvmMachine, counted: bool, channel: &Channel) {
         let owner = fds[1].revents();
         if let Some(exit) = machine.exit() {
             // An owner that is gone needs to know nothing.
-            if let Some(stats) = machine.stats().filter(|_| counted) {
-                let _ = channel.send(Report::Stats(stats));
-            }
-            let _ = channel.send(Report::Stopped(exit));
+            let stats = machine.stats().filter(|_| counted);
+            let _ = channel.send(Report::Stopped { exit, stats });
             return;
         }
         if owner.contains(PollFlags::HUP) {

@@ -71,7 +71,10 @@ impl VmmProcess {
     fn take(&mut self, said: io::Result<Option<Report>>) {
         match said {
             Ok(Some(Report::Stats(stats))) => self.stats = Some(stats),
-            Ok(Some(Report::Stopped(exit))) => self.exit = Some(exit),
+            Ok(Some(Report::Stopped { exit, stats })) => {
+                self.exit = Some(exit);
+                self.stats = stats.or(self.stats.take());
+            }
             other => self.exit = Some(VmExit::Broken(self.explain(&other))),
         }
     }
@@ -120,7 +123,7 @@ impl Machine for VmmProcess {
     }
 
     fn stats(&mut self) -> Option<Stats> {
-        // What it said at the machine's end is before the end.
+        // What it said at the machine's end came with that.
         if self.exit().is_none() && !self.ended {
             self.stats = None;
             // Fails if it has just ended, which is found out below.
