@@ -175,10 +175,22 @@ pub(crate) fn stream(host: &Host) {
     running.finish();
 }
 
+/// The guest turns its machine off.
 pub(crate) fn ends(host: &Host) {
+    ends_by(host, |exit| *exit == VmExit::Guest);
+}
+
+/// The guest starts its machine anew, or its kernel gives up: by a triple fault, as it was told to
+/// (`reboot=t`).
+pub(crate) fn resets(host: &Host) {
+    ends_by(host, |exit| matches!(exit, VmExit::TripleFault { .. }));
+}
+
+fn ends_by(host: &Host, is_expected: impl Fn(&VmExit) -> bool) {
     let mut running = host.start(2, 128 << 20);
     running.expect("ready");
-    assert_eq!(wait(&mut *running.machine, LIMIT), Some(VmExit::Guest));
+    let exit = wait(&mut *running.machine, LIMIT);
+    assert!(exit.as_ref().is_some_and(is_expected), "{exit:?}");
     // What was sent just before the end has arrived.
     running.expect("last words");
 }

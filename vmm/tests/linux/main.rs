@@ -23,9 +23,9 @@ const SCENARIOS: [Scenario; 8] = [
     ("four-cpus", host::four_cpus),
     ("large-memory", host::large_memory),
     ("stream", host::stream),
-    ("restart", host::ends),
+    ("restart", host::resets),
     ("power-off", host::ends),
-    ("panic", host::ends),
+    ("panic", host::resets),
     ("spin", host::is_stopped),
 ];
 
