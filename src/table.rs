@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::escape::escaped;
 use crate::output::line;
 
-/// Prints rows in columns as wide as their widest cell. Cells come from images: characters that would
+/// Prints rows in columns as wide as their widest cell. Cells come from images and packages: characters that would
 /// move the terminal's cursor are shown escaped.
 pub fn print<const N: usize>(
     head: [&str; N],

@@ -412,6 +412,61 @@ fn bombs_are_stopped_early() {
 }
 
 #[test]
+fn dependencies_do_not_multiply() {
+    let scratch = Scratch::new();
+    let mut files = package_files();
+    // Each of the words stands for each of the modules.
+    let words = format!("softdep=pre: {}", "all ".repeat(2000));
+    for (path, contents) in &mut files {
+        if path.ends_with("ext4.ko.gz") {
+            *contents = gzip(&module(&["depends=jbd2,mbcache", &words]));
+        }
+    }
+    let many = |number| {
+        let path = format!("lib/modules/{VERSION}/kernel/many{number}.ko");
+        (path, module(&["alias=all", "alias=all"]))
+    };
+    files.extend((0..2000).map(many));
+    let package = scratch.file("many.deb", &deb(&files));
+    let message = chain(&scratch.store.import_deb(&package).unwrap_err());
+    assert!(message.contains("depend on too many others"), "{message}");
+    assert_eq!(scratch.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn lists_of_what_is_built_in_come_to_an_end() {
+    let scratch = Scratch::new();
+    let names = (0..700_000).map(|number| format!("m{number}\n"));
+    let depends = format!("m.depends={}\0", "a,".repeat(3 << 20));
+    for (name, list) in [
+        ("builtin", names.collect::<String>()),
+        ("builtin.modinfo", depends),
+    ] {
+        let mut files = package_files();
+        files.push((format!("lib/modules/x/modules.{name}"), list.into_bytes()));
+        let package = scratch.file("list.deb", &deb(&files));
+        let message = chain(&scratch.store.import_deb(&package).unwrap_err());
+        assert!(
+            message.contains("say more of themselves"),
+            "{name}: {message}"
+        );
+    }
+}
+
+#[test]
+fn a_configuration_that_is_no_text_does_not_spoil_the_store() {
+    let scratch = Scratch::new();
+    let mut files = package_files();
+    files[1]
+        .1
+        .extend_from_slice(b"CONFIG_LOCALVERSION=\"\xff\"\n");
+    let package = scratch.file("latin.deb", &deb(&files));
+    let kernel = scratch.store.import_deb(&package).unwrap();
+    assert!(kernel.config().is_built_in("CONFIG_VIRTIO_MMIO"));
+    assert_eq!(scratch.store.list().unwrap().len(), 1);
+}
+
+#[test]
 fn what_a_killed_import_left_is_removed_by_the_next() {
     let scratch = Scratch::new();
     let staging = scratch.dir.path().join("store/staging/half");

@@ -5,6 +5,7 @@ use clap::Args;
 use kernels::{BootOptions, Discovery, Kernel, Need, Presence};
 use serde::Serialize;
 
+use crate::escape::escaped;
 use crate::output::{self, line};
 use crate::units;
 
@@ -93,7 +94,7 @@ impl<'a> Report<'a> {
     }
 
     fn print(&self) -> Result<()> {
-        let fact = |name: &str, value: &str| line!("{name:<12}{value}");
+        let fact = |name: &str, value: &str| line!("{name:<12}{}", escaped(value));
         fact("id", self.id)?;
         fact("version", self.version)?;
         fact("arch", self.arch)?;

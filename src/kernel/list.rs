@@ -5,7 +5,7 @@ use clap::Args;
 use kernels::Kernel;
 use serde::Serialize;
 
-use crate::output::{self, line};
+use crate::{output, table};
 
 /// List the kernels
 #[derive(Args, Debug)]
@@ -41,21 +41,10 @@ impl ListOptions {
         if self.json {
             return output::json(&rows);
         }
-        let widest = |title: &str, cells: &mut dyn Iterator<Item = &str>| {
-            cells.map(str::len).chain([title.len()]).max().unwrap_or(0)
-        };
-        let id = widest("ID", &mut rows.iter().map(|row| row.id));
-        let version = widest("VERSION", &mut rows.iter().map(|row| row.version));
-        line!("{:id$}  {:version$}  {:8} SOURCE", "ID", "VERSION", "ARCH")?;
-        for row in rows {
-            line!(
-                "{:id$}  {:version$}  {:8} {}",
-                row.id,
-                row.version,
-                row.arch,
-                row.source
-            )?;
-        }
-        Ok(())
+        table::print(
+            ["ID", "VERSION", "ARCH", "SOURCE"],
+            rows.iter()
+                .map(|row| [row.id, row.version, row.arch, row.source].map(str::to_owned)),
+        )
     }
 }

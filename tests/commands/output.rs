@@ -5,7 +5,7 @@ use std::io::pipe;
 use std::process::{Command, Stdio};
 
 use crate::place::Place;
-use crate::support::{PYTHON3, terrarium};
+use crate::support::{PYTHON3, given, output, terrarium};
 
 /// Runs a command whose standard output nobody reads.
 fn unread(command: &mut Command) -> (Option<i32>, String) {
@@ -44,6 +44,30 @@ fn a_reader_that_has_gone_ends_a_command_quietly() {
     ] {
         let ended = unread(terrarium().args(arguments));
         assert_eq!(ended, (Some(141), String::new()), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_package_cannot_move_the_cursor() {
+    let place = Place::new();
+    let package = place.path("\x1b[2J\u{202e}linux.deb");
+    std::os::unix::fs::symlink(given("TERRARIUM_TEST_KERNEL_DEB"), &package).unwrap();
+    let mut import = place.terrarium();
+    let id = output(import.args(["kernel", "import", "--deb"]).arg(&package)).stdout;
+    let id = String::from_utf8(id).unwrap();
+    for arguments in [
+        &["kernel", "ls"][..],
+        &["kernel", "ls", "--json"],
+        &["kernel", "inspect", id.trim()],
+        &["kernel", "inspect", "--json", id.trim()],
+    ] {
+        let shown = output(place.terrarium().args(arguments)).stdout;
+        let shown = String::from_utf8(shown).unwrap();
+        assert!(
+            shown.contains("202e") && shown.contains("linux.deb"),
+            "{shown}"
+        );
+        assert!(!shown.contains(['\x1b', '\u{202e}']), "{shown:?}");
     }
 }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Modules, canonical};
+use super::{ModInfo, Modules, canonical};
 use crate::FormatError;
 
-/// The most modules chosen: all drivers of Debian's kernel need 50.
+/// The most modules chosen, and the most that one of them depends on: all drivers of Debian's kernel
+/// need 50.
 const MAX_CHOSEN: usize = 1000;
 
 /// A module that was chosen, and what is loaded around it.
@@ -27,6 +28,7 @@ pub(crate) fn choose<'a>(
     modules: &Modules,
     drivers: impl IntoIterator<Item = &'a str>,
 ) -> Result<BTreeMap<String, Choice>, FormatError> {
+    let providers = Providers::of(modules);
     let mut chosen = BTreeMap::new();
     let mut wanted: Vec<String> = drivers.into_iter().map(canonical).collect();
     while let Some(name) = wanted.pop() {
@@ -36,15 +38,12 @@ pub(crate) fn choose<'a>(
         let Some(info) = modules.info(&name) else {
             continue;
         };
-        if chosen.len() == MAX_CHOSEN {
-            return Err(FormatError::malformed(
-                "Its modules depend on too many others",
-            ));
-        }
         let soft = |names: &[String]| -> Vec<String> {
             names
                 .iter()
-                .flat_map(|name| modules.provide(name))
+                .flat_map(|name| providers.of_name(name))
+                .map(|name| (*name).to_owned())
+                .take(MAX_CHOSEN)
                 .collect()
         };
         let mut choice = Choice {
@@ -52,10 +51,14 @@ pub(crate) fn choose<'a>(
             after: soft(&info.after),
         };
         let hard = info.depends.iter();
-        choice.before.extend(
-            hard.filter(|name| !modules.built_in.contains_key(*name))
-                .cloned(),
-        );
+        let hard = hard.filter(|name| !modules.built_in.contains_key(*name));
+        choice.before.extend(hard.take(MAX_CHOSEN).cloned());
+        let names = choice.before.len() + choice.after.len();
+        if names >= MAX_CHOSEN || chosen.len() == MAX_CHOSEN {
+            return Err(FormatError::malformed(
+                "Its modules depend on too many others",
+            ));
+        }
         wanted.extend(choice.before.iter().chain(&choice.after).cloned());
         chosen.insert(name, choice);
     }
@@ -63,11 +66,39 @@ pub(crate) fn choose<'a>(
 }
 
 impl Modules {
-    fn info(&self, name: &str) -> Option<&super::ModInfo> {
+    fn info(&self, name: &str) -> Option<&ModInfo> {
         self.loadable
             .get(name)
             .map(|module| &module.info)
             .or_else(|| self.built_in.get(name))
+    }
+}
+
+/// What loadable modules go by which name: their own, and aliases.
+struct Providers<'a>(BTreeMap<&'a str, Vec<&'a str>>);
+
+impl<'a> Providers<'a> {
+    fn of(modules: &'a Modules) -> Self {
+        let mut providers = BTreeMap::<&str, Vec<&str>>::new();
+        let names = |own: &'a String, info: &'a ModInfo| {
+            let aliases = info.aliases.iter().filter(move |alias| *alias != own);
+            aliases.chain([own]).map(String::as_str)
+        };
+        for (own, module) in &modules.loadable {
+            for name in names(own, &module.info) {
+                let by_name = providers.entry(name).or_default();
+                // A module may have an alias twice.
+                if by_name.last() != Some(&own.as_str()) {
+                    by_name.push(own);
+                }
+            }
+        }
+        for (own, info) in &modules.built_in {
+            for name in names(own, info) {
+                providers.remove(name);
+            }
+        }
+        Self(providers)
     }
 
     /// The loadable modules to load for a name that a soft dependency gives; none if something
@@ -75,22 +106,9 @@ impl Modules {
     ///
     /// Where several modules provide the same (crc32c has one for each instruction set), the
     /// portable one is taken: it works on every CPU, and a module for another CPU fails to load.
-    fn provide(&self, name: &str) -> Vec<String> {
-        let goes_by = |own: &str, info: &super::ModInfo| {
-            own == name || info.aliases.iter().any(|a| a == name)
-        };
-        if self.built_in.iter().any(|(own, info)| goes_by(own, info)) {
-            return Vec::new();
-        }
-        let mut providers: Vec<String> = self
-            .loadable
-            .iter()
-            .filter(|(own, module)| goes_by(own, &module.info))
-            .map(|(own, _)| own.clone())
-            .collect();
-        if let Some(portable) = providers.iter().position(|own| own.ends_with("_generic")) {
-            providers = vec![providers.swap_remove(portable)];
-        }
-        providers
+    fn of_name(&self, name: &str) -> &[&'a str] {
+        let providers = self.0.get(name).map(Vec::as_slice).unwrap_or_default();
+        let portable = providers.iter().position(|own| own.ends_with("_generic"));
+        portable.map_or(providers, |portable| &providers[portable..=portable])
     }
 }

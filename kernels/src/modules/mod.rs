@@ -24,7 +24,10 @@ const MAX_MODULE: u64 = 128 << 20;
 /// Bytes of all modules together, inflated: ten times those of Debian's ordinary kernel.
 const MAX_MODULES: u64 = 4 << 30;
 
-/// Bytes of all modules' information together: what Debian's 4,000 modules say is a tenth of it.
+/// The largest list of what is built in, in bytes: Debian's longest has 0.3 MB.
+const MAX_LIST: u64 = 8 << 20;
+
+/// Bytes that all modules' information takes in memory: that of Debian's 4,000 modules takes a tenth of it.
 const MAX_INFORMATION: usize = 64 << 20;
 
 /// All modules of a kernel.
@@ -52,15 +55,27 @@ impl Modules {
     fn read_within(contents: &Contents, mut room: u64) -> Result<Self, FormatError> {
         let mut modules = Self::default();
         let mut information = 0;
+        let mut count = |name: &str, info: &ModInfo| {
+            information += name.len() + info.size();
+            if information > MAX_INFORMATION {
+                return Err(FormatError::malformed(
+                    "Its modules say more of themselves than any kernel's",
+                ));
+            }
+            Ok(())
+        };
         for path in contents.paths() {
             if path.ends_with("/modules.builtin") {
-                let list = contents.read(path, MAX_MODULE)?;
+                let list = contents.read(path, MAX_LIST)?;
                 for line in String::from_utf8_lossy(&list).lines() {
-                    modules.built_in.entry(name_of(line)).or_default();
+                    let name = name_of(line);
+                    count(&name, &ModInfo::default())?;
+                    modules.built_in.entry(name).or_default();
                 }
             } else if path.ends_with("/modules.builtin.modinfo") {
-                let section = contents.read(path, MAX_MODULE)?;
+                let section = contents.read(path, MAX_LIST)?;
                 for (name, info) in modinfo::of_built_in(&section) {
+                    count(&name, &info)?;
                     modules.built_in.insert(name, info);
                 }
             } else if is_module(path) {
@@ -74,16 +89,10 @@ impl Modules {
                     })?;
                 let info = modinfo::of_module(&module)
                     .ok_or_else(|| FormatError::malformed(format!("{path} is not a module")))?;
-                information += info.size();
-                if information > MAX_INFORMATION {
-                    return Err(FormatError::malformed(
-                        "Its modules say more of themselves than any kernel's",
-                    ));
-                }
+                let name = name_of(path);
+                count(&name, &info)?;
                 let path = path.to_owned();
-                modules
-                    .loadable
-                    .insert(name_of(&path), Loadable { path, info });
+                modules.loadable.insert(name, Loadable { path, info });
             }
         }
         Ok(modules)

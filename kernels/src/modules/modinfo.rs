@@ -47,13 +47,14 @@ impl ModInfo {
         }
     }
 
-    /// Bytes of its strings.
+    /// Bytes of memory that it takes, about.
     pub(super) fn size(&self) -> usize {
-        [&self.depends, &self.before, &self.after, &self.aliases]
-            .into_iter()
-            .flatten()
-            .map(String::len)
-            .sum()
+        let strings = [&self.depends, &self.before, &self.after, &self.aliases];
+        let strings = strings.into_iter().flatten();
+        size_of::<Self>()
+            + strings
+                .map(|text| size_of::<String>() + text.len())
+                .sum::<usize>()
     }
 }
 

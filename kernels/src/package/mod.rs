@@ -23,6 +23,9 @@ use crate::modules::is_module;
 /// The largest sum of the files kept from a package, in bytes: five times Debian's largest.
 const MAX_CONTENTS: u64 = 2 << 30;
 
+/// The longest sum of the paths of the files kept, in bytes: forty times that of Debian's 4,000 modules.
+const MAX_PATHS: usize = 16 << 20;
+
 /// The files of a package that may matter, in one temporary file without a name: of a process that
 /// dies, nothing is left.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(crate) struct Contents {
     spool: File,
     /// Where each file's bytes are, by its path without a leading slash.
     files: BTreeMap<String, Span>,
+    /// Bytes of all paths together.
+    paths_length: usize,
     length: u64,
     kept_as: fn(&str) -> Option<&str>,
 }
@@ -47,6 +52,7 @@ impl Contents {
         Ok(Self {
             spool: tempfile::tempfile_in(dir)?,
             files: BTreeMap::new(),
+            paths_length: 0,
             length: 0,
             kept_as,
         })
@@ -62,6 +68,12 @@ impl Contents {
         let Some(path) = (self.kept_as)(path) else {
             return Ok(());
         };
+        self.paths_length += path.len();
+        if self.paths_length > MAX_PATHS {
+            return Err(FormatError::malformed(
+                "The paths in it are longer than any kernel's",
+            ));
+        }
         if length > MAX_CONTENTS - self.length {
             return Err(FormatError::TooLarge {
                 what: "What is wanted of it".to_owned(),
@@ -129,6 +141,20 @@ pub(crate) const CONFIG_PREFIX: &str = "boot/config-";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_paths_come_to_an_end() {
+        let mut contents = Contents::new_in(&std::env::temp_dir(), kept_as).unwrap();
+        let folder = format!("lib/modules/{}", "x".repeat(60_000));
+        let added = (0..MAX_PATHS / folder.len()).all(|number| {
+            contents
+                .add(&format!("{folder}/{number}.ko"), 0, &mut std::io::empty())
+                .is_ok()
+        });
+        assert!(added);
+        let error = contents.add(&format!("{folder}/last.ko"), 0, &mut std::io::empty());
+        assert!(matches!(error, Err(FormatError::Malformed(_))), "{error:?}");
+    }
 
     #[test]
     fn keeps_what_matters_wherever_distributions_put_it() {

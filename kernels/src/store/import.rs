@@ -24,6 +24,8 @@ use crate::{Error, FormatError, Kernel, KernelConfig};
 
 /// The largest kernel file accepted as it is shipped, in bytes.
 const MAX_SHIPPED: u64 = 512 << 20;
+/// Bytes of the hash of all contents in an id: too many to make a kernel that passes for another one.
+const ID_HASH: usize = 8;
 /// The largest configuration accepted, in bytes: Debian's has 270 KB.
 const MAX_CONFIG: u64 = 4 << 20;
 
@@ -129,7 +131,7 @@ impl Store {
             &new.join(loadable_name(import.kernel.arch)),
             &import.kernel.bytes,
         )?;
-        write(&new.join(CONFIG), &import.config)?;
+        write(&new.join(CONFIG), import.config.as_bytes())?;
         for (name, contents) in &import.modules {
             write(&modules.join(format!("{name}.ko")), contents)?;
         }
@@ -145,7 +147,7 @@ impl Store {
 struct Import {
     kernel: LoadableKernel,
     version: String,
-    config: Vec<u8>,
+    config: String,
     choices: BTreeMap<String, Choice>,
     modules: BTreeMap<String, Vec<u8>>,
     built_in: BTreeSet<String>,
@@ -159,7 +161,9 @@ impl Import {
         let path = contents.the_only(CONFIG_PREFIX, "kernel configuration")?;
         let config = contents.read(path, MAX_CONFIG)?;
         let config = read_bounded(inflating(config.as_slice())?, path, MAX_CONFIG)?;
-        let settings = KernelConfig::parse(&String::from_utf8_lossy(&config));
+        // Kept as it is read: a store with a file in it that is no text could not be read any more.
+        let config = String::from_utf8_lossy(&config).into_owned();
+        let settings = KernelConfig::parse(&config);
 
         let available = Modules::read(contents)?;
         let choices = choose(&available, DRIVERS.iter().map(|driver| driver.module))?;
@@ -193,12 +197,12 @@ impl Import {
             hash.update(part);
         };
         add(&self.kernel.bytes);
-        add(&self.config);
+        add(self.config.as_bytes());
         for (name, contents) in &self.modules {
             add(name.as_bytes());
             add(contents);
         }
-        format!("{}-{}", self.version, hex(&hash.finalize()[..4]))
+        format!("{}-{}", self.version, hex(&hash.finalize()[..ID_HASH]))
     }
 }
 

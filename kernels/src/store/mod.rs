@@ -38,7 +38,10 @@ impl Store {
         let folders = self.folder.entries(RECORD)?;
         let mut kernels = folders
             .iter()
-            .map(|(id, path)| Kernel::read(path, id))
+            .map(|(id, path)| (path, Kernel::read(path, id)))
+            // Removed while this looked.
+            .filter(|(path, kernel)| kernel.is_ok() || path.exists())
+            .map(|(_, kernel)| kernel)
             .collect::<Result<Vec<_>, _>>()?;
         kernels.sort_by_key(|kernel| std::cmp::Reverse(kernel.imported_ns()));
         Ok(kernels)
