@@ -38,6 +38,9 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// What requests need on this side is unusable.
+    #[error(transparent)]
+    Client(web::Error),
     /// The registry could not be reached, or the connection broke.
     #[error("No answer from {url}")]
     Transport {
@@ -208,5 +211,15 @@ impl<T> FileContext<T> for io::Result<T> {
             path: path.into(),
             source,
         })
+    }
+}
+
+impl From<web::Error> for Error {
+    fn from(error: web::Error) -> Self {
+        match error {
+            web::Error::Address { url, reason } => Self::BadAnswer { url, reason },
+            web::Error::Transport { url, source } => Self::Transport { url, source },
+            error => Self::Client(error),
+        }
     }
 }

@@ -52,13 +52,16 @@ pub enum Error {
         /// What it is for.
         purpose: &'static str,
     },
+    /// A mirror cannot be asked, or does not answer.
+    #[error(transparent)]
+    Web(#[from] web::Error),
     /// A mirror did not give a file.
-    #[error("Cannot fetch {url}")]
+    #[error("Cannot fetch {url}: the mirror answered {status}")]
     Fetch {
         /// The file's URL.
         url: String,
-        /// Why not.
-        source: Box<ureq::Error>,
+        /// The HTTP status.
+        status: u16,
     },
     /// A mirror gave a file that is not to be trusted or not to be used.
     #[error("Cannot use {url}")]

@@ -29,6 +29,6 @@ build() {
 }
 
 newer_sources() {
-	find "$root"/{Cargo.toml,Cargo.lock,build.rs,src,guest-init,images,kernels,session,vmm} \
+	find "$root"/{Cargo.toml,Cargo.lock,build.rs,src,guest-init,images,kernels,session,vmm,web} \
 		-newer "$1" -print -quit
 }

@@ -118,3 +118,36 @@ fn each_scheme_has_its_proxy_and_some_hosts_none() {
         ["HTTPS_PROXY"],
     );
 }
+
+#[test]
+fn kernels_come_through_them_too() {
+    let place = Place::new();
+    let registry = Registry::start();
+    let (http, https) = (Proxy::start(registry.host()), Proxy::start(registry.host()));
+    let pull = |mirror: &str| {
+        let mut command = place.terrarium();
+        command
+            .args(["kernel", "pull", "--mirror", mirror])
+            .env("http_proxy", format!("http://{}", http.address))
+            .env("HTTPS_PROXY", format!("http://{}", https.address));
+        command
+    };
+    // What is behind the proxy is no mirror, and says so.
+    refused(
+        &mut pull("http://mirror.test/alpine"),
+        ["http://mirror.test/alpine", "404"],
+    );
+    assert_eq!(http.asked(), ["CONNECT mirror.test:80 HTTP/1.1"]);
+    assert!(https.asked().is_empty());
+    refused(
+        &mut pull("https://mirror.test/alpine"),
+        ["https://mirror.test/alpine"],
+    );
+    assert_eq!(https.asked(), ["CONNECT mirror.test:443 HTTP/1.1"]);
+    assert!(http.asked().is_empty());
+    refused(
+        pull("https://mirror.test/alpine").env("NO_PROXY", ".test"),
+        ["mirror.test"],
+    );
+    assert!(http.asked().is_empty() && https.asked().is_empty());
+}

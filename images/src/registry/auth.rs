@@ -8,7 +8,9 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{client::Client, credentials::Credentials, read_limited};
+use web::Client;
+
+use super::{credentials::Credentials, read_limited};
 use crate::{Error, Reference};
 
 /// The longest token answer, in bytes.

@@ -1,22 +1,26 @@
 //! A client for registries that speak the OCI distribution specification (docker's Registry v2).
 
 mod auth;
-mod client;
 mod config;
 mod credentials;
-mod proxy;
 mod request;
 mod retry;
 mod steady;
 
-use std::{io::Read, path::PathBuf};
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use ureq::http::Response;
+use web::{Client, is_loopback};
 
+use self::auth::Authorizer;
 pub use self::config::RegistryConfig;
-use self::{auth::Authorizer, client::Client};
 use crate::{
     Error, Progress, Reference,
+    error::FileContext,
     manifest::{
         DOCKER_LIST, DOCKER_MANIFEST, Descriptor, MAX_CONFIG, MAX_MANIFEST, OCI_INDEX, OCI_MANIFEST,
     },
@@ -75,7 +79,7 @@ pub(crate) fn repositories<'a>(
             host => host,
         };
         Ok(Repository {
-            client: Client::new(plain_http, settings.ca_file.as_deref())?,
+            client: client(plain_http, settings.ca_file.as_deref())?,
             progress,
             base: format!("{scheme}://{address}"),
             reference,
@@ -85,6 +89,24 @@ pub(crate) fn repositories<'a>(
     let mirrors = config.settings(reference.domain()).mirrors;
     let mirrors: Result<_, Error> = mirrors.iter().map(|host| repository(host)).collect();
     Ok((repository(reference.domain())?, mirrors?))
+}
+
+fn client(plain_http: bool, ca_file: Option<&Path>) -> Result<Client, Error> {
+    let certificates = ca_file
+        .map(|path| fs::read(path).context("read", path))
+        .transpose()?;
+    let options = web::Options {
+        plain_http,
+        certificates: certificates.as_deref(),
+        body_timeout: None,
+    };
+    Client::new(options).map_err(|error| match (error, ca_file) {
+        (web::Error::NoCertificate, Some(path)) => Error::Document {
+            what: path.display().to_string(),
+            reason: "it holds no certificate in PEM form".to_owned(),
+        },
+        (error, _) => error.into(),
+    })
 }
 
 impl<'a> Repository<'a> {
@@ -180,44 +202,5 @@ fn broken(url: &str, error: std::io::Error) -> Error {
     Error::Transport {
         url: url.to_owned(),
         source: Box::new(ureq::Error::from(error)),
-    }
-}
-
-/// Whether a host is this machine: registries there speak plain HTTP, and are asked directly.
-fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    name == "localhost"
-        || name
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tells_loopback() {
-        for host in [
-            "localhost",
-            "localhost:5000",
-            "127.0.0.1",
-            "127.9.9.9:1",
-            "[::1]:5",
-        ] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in [
-            "docker.io",
-            "localhost.example",
-            "10.0.0.1:5000",
-            "[fe80::1]",
-            "127.example",
-        ] {
-            assert!(!is_loopback(host), "{host}");
-        }
     }
 }

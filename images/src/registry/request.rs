@@ -4,8 +4,9 @@ use std::{io::Read, time::Duration};
 
 use serde::Deserialize;
 use ureq::{Body, http::Response};
+use web::Answer;
 
-use super::{Repository, client::Answer, steady};
+use super::{Repository, steady};
 use crate::Error;
 
 impl Repository<'_> {
@@ -30,7 +31,9 @@ impl Repository<'_> {
 
     fn send(&self, url: &str, headers: &[(&str, &str)]) -> Result<Answer, Error> {
         let authorization = self.authorizer.header();
-        self.client.get(url, &[], headers, authorization.as_deref())
+        Ok(self
+            .client
+            .get(url, &[], headers, authorization.as_deref())?)
     }
 
     fn checked(&self, url: &str, response: Response<Body>) -> Result<Response<Body>, Error> {

@@ -2,40 +2,39 @@
 //! those who use the files, so the transport need not be.
 
 use std::fs::File;
-use std::io;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use ureq::{Agent, Body, http::Response};
+use web::{Client, Options};
 
 use crate::compression::read_bounded;
 use crate::error::io_error;
 use crate::{Error, FormatError};
 
-/// To be connected, and then to have the answer's headers.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// To have all of a file.
 const FILE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-fn get(url: &str) -> Result<Response<Body>, Error> {
-    let config = Agent::config_builder()
-        .timeout_connect(Some(ANSWER_TIMEOUT))
-        .timeout_recv_response(Some(ANSWER_TIMEOUT))
-        .timeout_recv_body(Some(FILE_TIMEOUT))
-        .user_agent("terrarium")
-        .build();
-    Agent::new_with_config(config)
-        .get(url)
-        .call()
-        .map_err(|source| Error::Fetch {
+fn get(url: &str) -> Result<impl Read, Error> {
+    let client = Client::new(Options {
+        plain_http: true,
+        body_timeout: Some(FILE_TIMEOUT),
+        ..Options::default()
+    })?;
+    let response = client.get(url, &[], &[], None)?.response;
+    let status = response.status().as_u16();
+    if status != 200 {
+        return Err(Error::Fetch {
             url: url.to_owned(),
-            source: Box::new(source),
-        })
+            status,
+        });
+    }
+    Ok(response.into_body().into_reader())
 }
 
 /// Fetches a file of at most `limit` bytes.
 pub(super) fn to_memory(url: &str, limit: u64) -> Result<Vec<u8>, Error> {
-    let body = get(url)?.into_body().into_reader();
+    let body = get(url)?;
     read_bounded(body, "The file", limit).map_err(|source| Error::Repository {
         url: url.to_owned(),
         source,
@@ -49,11 +48,11 @@ pub(super) fn to_file(url: &str, size: u64, path: &Path) -> Result<(), Error> {
         source,
     };
     let mut file = File::create_new(path).map_err(io_error("create", path))?;
-    let mut body = get(url)?.into_body().into_reader();
+    let mut body = get(url)?;
     let mut buffer = vec![0; 1 << 16];
     let mut length = 0;
     loop {
-        let read = match io::Read::read(&mut body, &mut buffer) {
+        let read = match body.read(&mut buffer) {
             Ok(read) => read,
             Err(error) => return Err(repository(error.into())),
         };
@@ -61,7 +60,8 @@ pub(super) fn to_file(url: &str, size: u64, path: &Path) -> Result<(), Error> {
         if read == 0 || length > size {
             break;
         }
-        io::Write::write_all(&mut file, &buffer[..read]).map_err(io_error("write", path))?;
+        file.write_all(&buffer[..read])
+            .map_err(io_error("write", path))?;
     }
     if length == size {
         Ok(())

@@ -5,10 +5,10 @@ use std::{env, net::IpAddr};
 
 use ureq::{Proxy, ProxyProtocol, http::Uri};
 
-use crate::Error;
+use crate::{Error, is_loopback};
 
 #[derive(Debug, Default)]
-pub(super) struct Proxies {
+pub(crate) struct Proxies {
     http: Option<Proxy>,
     https: Option<Proxy>,
     exceptions: Vec<Exception>,
@@ -36,7 +36,7 @@ enum Hosts {
 impl Proxies {
     /// # Errors
     /// If a variable holds no address of a proxy; its value is not told, for it may hold a password.
-    pub(super) fn from_environment() -> Result<Self, Error> {
+    pub(crate) fn from_environment() -> Result<Self, Error> {
         Self::read(|name| env::var(name).ok())
     }
 
@@ -46,7 +46,7 @@ impl Proxies {
                 .into_iter()
                 .find_map(|name| variable(&name).filter(|value| !value.is_empty()))
         };
-        let proxy = |names: [&str; 2]| {
+        let proxy = |names: [&'static str; 2]| {
             let found = names.iter().find_map(|name| Some((name, value(name)?)));
             let Some((name, text)) = found else {
                 return Ok(None);
@@ -54,12 +54,7 @@ impl Proxies {
             let proxy = Proxy::new(&text).ok().filter(|proxy| {
                 matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)
             });
-            let unusable = || Error::Document {
-                what: format!("environment variable {name}"),
-                reason: "it holds no address of an HTTP proxy, such as http://proxy.example:3128"
-                    .to_owned(),
-            };
-            proxy.map(Some).ok_or_else(unusable)
+            proxy.map(Some).ok_or(Error::Proxy(name))
         };
         let exceptions = value("NO_PROXY").unwrap_or_default();
         Ok(Self {
@@ -75,7 +70,7 @@ impl Proxies {
     }
 
     /// The proxy for `url`. This machine's own addresses need none.
-    pub(super) fn of(&self, url: &Uri) -> Option<&Proxy> {
+    pub(crate) fn of(&self, url: &Uri) -> Option<&Proxy> {
         let (proxy, default_port) = match url.scheme_str() {
             Some("http") => (self.http.as_ref()?, 80),
             _ => (self.https.as_ref()?, 443),
@@ -83,7 +78,7 @@ impl Proxies {
         let authority = url.host()?;
         let host = authority.trim_matches(['[', ']']).to_ascii_lowercase();
         let port = url.port_u16().unwrap_or(default_port);
-        let direct = super::is_loopback(authority)
+        let direct = is_loopback(authority)
             || self
                 .exceptions
                 .iter()
