@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{IsTerminal, stderr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use images::{Digest, Event, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -83,11 +84,12 @@ impl Progress for Bars {
                     // Not worth a line that stays.
                 }
             }
-            Event::Retry { reason, seconds } => {
-                let reason = escaped(reason);
-                let line = format!("{reason}; trying again in {seconds} s");
-                // Fails only if the terminal is gone.
-                let _ = all.println(line);
+            Event::Retry { reason, pause } => {
+                // Fails only if the terminal is gone, here and below.
+                let _ = all.println(retry(reason, pause));
+            }
+            Event::MirrorFailed { reason } => {
+                let _ = all.println(mirror_failed(reason));
             }
             Event::DiskStarted { layers } => {
                 let bar = ProgressBar::new(layers as u64).with_style(count_style());
@@ -145,14 +147,22 @@ impl Progress for Lines {
                 let how = if present { "already here" } else { "complete" };
                 say!("{}: {how}", short(digest));
             }
-            Event::Retry { reason, seconds } => {
-                say!("{}; trying again in {seconds} s", escaped(reason));
-            }
+            Event::Retry { reason, pause } => say!("{}", retry(reason, pause)),
+            Event::MirrorFailed { reason } => say!("{}", mirror_failed(reason)),
             Event::DiskStarted { layers } => say!("disk: building from {layers} layers"),
             Event::DiskDone { bytes } => say!("disk: complete, {}", units::bytes(bytes)),
             _ => {}
         }
     }
+}
+
+fn retry(reason: &str, pause: Duration) -> String {
+    let seconds = pause.as_secs_f32();
+    format!("{}; trying again in {seconds} s", escaped(reason))
+}
+
+fn mirror_failed(reason: &str) -> String {
+    format!("{}; passing over this mirror", escaped(reason))
 }
 
 fn short(digest: &Digest) -> String {

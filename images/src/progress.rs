@@ -1,5 +1,7 @@
 //! Events for whoever shows progress: this crate prints nothing.
 
+use std::time::Duration;
+
 use crate::Digest;
 
 /// Something that happened while an image was fetched or its disk was built.
@@ -31,8 +33,13 @@ pub enum Event<'a> {
     Retry {
         /// What failed, for people. May quote the registry: escape before printing.
         reason: &'a str,
-        /// Seconds until the next try.
-        seconds: u64,
+        /// Time until the next try.
+        pause: Duration,
+    },
+    /// A mirror failed: the next one is asked, or the registry itself.
+    MirrorFailed {
+        /// What failed, for people. May quote the mirror: escape before printing.
+        reason: &'a str,
     },
     /// A disk is built from so many layers.
     DiskStarted {

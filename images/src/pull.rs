@@ -84,9 +84,8 @@ impl Store {
         for mirror in mirrors {
             match self.pull_from(&mirror, reference, platform, options, beside) {
                 Ok(pulled) => return Ok(pulled),
-                Err(error) => progress.event(Event::Retry {
+                Err(error) => progress.event(Event::MirrorFailed {
                     reason: &error.to_string(),
-                    seconds: 0,
                 }),
             }
         }

@@ -43,6 +43,24 @@ fn what_may_pass_is_tried_again() {
 }
 
 #[test]
+fn a_time_to_wait_for_is_understood() {
+    let fixture = Fixture::new();
+    let past = "Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+    let server = fixture.serve(move |_, _, count| match count {
+        0 => Answer::Status(429, past.to_owned(), ""),
+        _ => Answer::Good,
+    });
+    server
+        .pull(&fixture.store, &PullOptions::default())
+        .unwrap();
+    assert_eq!(server.requests("manifests"), 2);
+
+    let far = "Retry-After: Fri, 31 Dec 9999 23:59:59 GMT\r\n";
+    let error = fixture.fails(move |_, _, _| Answer::Status(429, far.to_owned(), "come later"));
+    assert!(error.to_string().contains("429: come later"), "{error}");
+}
+
+#[test]
 fn a_long_wait_is_told_instead() {
     let fixture = Fixture::new();
     let body =

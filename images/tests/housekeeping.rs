@@ -157,6 +157,23 @@ fn what_is_saved_is_what_was_there() {
         .load(&path("copy"), &())
         .unwrap();
     assert_eq!(copied[0].manifest, images[0].manifest);
+    // And back into the store's own folder.
+    run(Command::new("skopeo")
+        .args(["copy", "--quiet", "--insecure-policy"])
+        .arg(format!("oci:{}:example.test/a:1", path("copy").display()))
+        .arg(format!("oci:{}:example.test/c:1", path("images").display())));
+    let manifests: Vec<_> = store
+        .list()
+        .unwrap()
+        .into_iter()
+        .map(|listed| listed.image.unwrap())
+        .map(|image| (image.reference.to_string(), image.manifest))
+        .collect();
+    let back = "example.test/c:1".to_owned();
+    assert!(
+        manifests.contains(&(back, images[0].manifest)) && manifests.len() == 3,
+        "{manifests:?}"
+    );
     fs::create_dir(path("unpacked")).unwrap();
     run(Command::new("tar")
         .arg("-xf")

@@ -30,6 +30,33 @@ fn the_tail_of_an_archive_counts() {
 }
 
 #[test]
+fn an_archive_may_end_with_its_last_content() {
+    let whole = archive(&[("a", b"1"), ("b", &[2; 700])]);
+    // "a" has two blocks, "b" a header and 700 bytes of two more.
+    let content = 3 * 512 + 700;
+    for end in [content, content + 100, 5 * 512, 6 * 512, 7 * 512] {
+        let mut bytes = whole[..end.min(whole.len())].to_vec();
+        bytes.resize(end, 0);
+        let work = tempfile::tempdir().unwrap();
+        mount::check(build(work.path(), &bytes).unwrap().path());
+    }
+    for end in [content - 1, 2 * 512 + 100] {
+        let work = tempfile::tempdir().unwrap();
+        let error = build(work.path(), &whole[..end]).unwrap_err();
+        assert!(messages(&error).contains("cut off"), "{error}");
+    }
+}
+
+#[test]
+fn a_lone_block_of_zeros_ends_nothing() {
+    let first = archive(&[("a", b"1")]);
+    let bytes = [&first[..3 * 512], &archive(&[("b", b"2")])].concat();
+    let work = tempfile::tempdir().unwrap();
+    let error = build(work.path(), &bytes).unwrap_err();
+    assert!(messages(&error).contains("block of zeros"), "{error}");
+}
+
+#[test]
 fn damage_is_told_and_leaves_nothing() {
     let bytes = archive(&[("a", &[1; 100_000]), ("b", b"2")]);
     let right = Digest::of(&bytes);

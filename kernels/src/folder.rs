@@ -4,7 +4,8 @@
 //! at a time changes the folder; any number may use it.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -48,6 +49,31 @@ impl Folder {
             }
         }
         Ok(entries)
+    }
+
+    /// Bytes that everything here takes on the host, whole and in the making.
+    pub(crate) fn allocated_bytes(&self) -> Result<u64, Error> {
+        let mut bytes = 0;
+        let mut pending = vec![self.dir.clone()];
+        while let Some(dir) = pending.pop() {
+            let entries = match fs::read_dir(&dir) {
+                // Renamed or removed while this looked, as below.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                entries => entries.map_err(io_error("list", &dir))?,
+            };
+            for entry in entries {
+                let path = entry.map_err(io_error("list", &dir))?.path();
+                let metadata = match fs::symlink_metadata(&path) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    metadata => metadata.map_err(io_error("examine", &path))?,
+                };
+                bytes += metadata.blocks() * 512;
+                if metadata.is_dir() {
+                    pending.push(path);
+                }
+            }
+        }
+        Ok(bytes)
     }
 
     /// Keeps others from changing the folder, until the file is dropped.

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use images::{DiskCache, Store};
+use kernels::Emulators;
 use serde::Serialize;
 
 use crate::home::Home;
 use crate::output;
 use crate::{table, units};
 
-/// Show what images, disks and kernels take on this host
+/// Show what images, disks, kernels and emulators take on this host
 #[derive(Args, Debug)]
 #[command(after_help = "\
 The last line is what `terrarium prune` would free.")]
@@ -26,6 +27,7 @@ struct Usage {
     blob_bytes: u64,
     disk_bytes: u64,
     kernel_bytes: u64,
+    emulator_bytes: u64,
     prunable_bytes: u64,
 }
 
@@ -37,6 +39,7 @@ pub fn run(options: &UsageOptions) -> Result<ExitCode> {
         blob_bytes: store.allocated_bytes()?,
         disk_bytes: disks.allocated_bytes()?,
         kernel_bytes: kernels::Store::open(&home.kernels())?.allocated_bytes()?,
+        emulator_bytes: Emulators::open(&home.emulators())?.allocated_bytes()?,
         prunable_bytes: store.prunable(&disks)?.bytes,
     };
     if options.json {
@@ -47,6 +50,7 @@ pub fn run(options: &UsageOptions) -> Result<ExitCode> {
         ("images", usage.blob_bytes),
         ("disks", usage.disk_bytes),
         ("kernels", usage.kernel_bytes),
+        ("emulators", usage.emulator_bytes),
         ("prunable", usage.prunable_bytes),
     ];
     let rows = rows.map(|(name, bytes)| [name.to_owned(), units::bytes(bytes)]);

@@ -49,13 +49,23 @@ impl<R: Read> TarReader<R> {
     pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>, LayerError> {
         let mut prefixed = Prefixed::default();
         loop {
-            self.skip(self.content.saturating_add(self.padding))?;
+            if self.skip(self.content)? < self.content {
+                return Err(LayerError::Read(io::ErrorKind::UnexpectedEof.into()));
+            }
+            // umoci ends an archive with the last content, before its padding and any end mark.
+            let ended = self.skip(self.padding)? < self.padding;
             (self.content, self.padding) = (0, 0);
-            let Some(block) = self.next_block()? else {
+            let Some(block) = (if ended { None } else { self.next_block()? }) else {
                 return Ok(None);
             };
-            if block.iter().all(|&byte| byte == 0) {
-                return Ok(None);
+            if is_zero(&block) {
+                // A second one makes the end, or that of the stream; after a lone one Go reads no further.
+                return match self.next_block()? {
+                    Some(block) if !is_zero(&block) => {
+                        Err(self.malformed("a block of zeros stands between headers"))
+                    }
+                    _ => Ok(None),
+                };
             }
             let header = Header::new(&block)
                 .ok_or_else(|| self.malformed("a header's checksum is wrong"))?;
@@ -277,14 +287,12 @@ impl<R: Read> TarReader<R> {
         Ok(Some(block))
     }
 
-    fn skip(&mut self, length: u64) -> Result<(), LayerError> {
+    /// Passes over so many bytes; gives how many there were.
+    fn skip(&mut self, length: u64) -> Result<u64, LayerError> {
         let skipped = io::copy(&mut self.source.by_ref().take(length), &mut io::sink())
             .map_err(LayerError::Read)?;
         self.offset += skipped;
-        if skipped < length {
-            return Err(LayerError::Read(io::ErrorKind::UnexpectedEof.into()));
-        }
-        Ok(())
+        Ok(skipped)
     }
 
     fn malformed(&self, reason: &'static str) -> LayerError {
@@ -306,6 +314,10 @@ impl<R: Read> Read for TarReader<R> {
         self.offset += length as u64;
         Ok(length)
     }
+}
+
+fn is_zero(block: &[u8; BLOCK]) -> bool {
+    block.iter().all(|&byte| byte == 0)
 }
 
 fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {

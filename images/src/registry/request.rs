@@ -1,6 +1,9 @@
 //! One request: authorized, with its failures turned into errors.
 
-use std::{io::Read, time::Duration};
+use std::{
+    io::Read,
+    time::{Duration, SystemTime},
+};
 
 use serde::Deserialize;
 use ureq::{Body, http::Response};
@@ -68,9 +71,15 @@ pub(super) fn continues_at(response: &Response<Body>, offset: u64) -> bool {
         && range.is_some_and(|range| range.starts_with(&format!("bytes {offset}-")))
 }
 
+/// The pause that the server asks for, in seconds or as a time (RFC 9110, section 10.2.3).
 fn retry_after(response: &Response<Body>) -> Option<Duration> {
-    let value = response.headers().get("retry-after")?.to_str().ok()?;
-    value.trim().parse().ok().map(Duration::from_secs)
+    let value = response.headers().get("retry-after")?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let time = httpdate::parse_http_date(value).ok()?;
+    // A time that has passed means now.
+    Some(time.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
 /// What the registry said: the first message of its JSON, or its first line.

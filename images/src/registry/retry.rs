@@ -33,7 +33,7 @@ impl Repository<'_> {
             }
             self.progress.event(Event::Retry {
                 reason: &error.to_string(),
-                seconds: pause.as_secs(),
+                pause,
             });
             thread::sleep(pause);
             wait *= 2;

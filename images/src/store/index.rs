@@ -28,8 +28,12 @@ pub(crate) struct Entry {
     pub(crate) descriptor: Descriptor,
 }
 
-/// Reads the names. Descriptors that another tool put there are passed over.
-pub(super) fn read(folder: &Path) -> Result<Vec<Entry>, Error> {
+/// Reads the names. Those that another tool put there are taken for the image's `own` platform;
+/// descriptors without a name are passed over.
+pub(super) fn read(
+    folder: &Path,
+    own: impl Fn(&Descriptor) -> Platform,
+) -> Result<Vec<Entry>, Error> {
     let path = folder.join("index.json");
     let bytes = match fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -39,17 +43,25 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Entry>, Error> {
         what: path.display().to_string(),
         source,
     })?;
-    Ok(index.manifests.into_iter().filter_map(to_entry).collect())
+    let entries = index.manifests.into_iter();
+    Ok(entries
+        .filter_map(|descriptor| to_entry(descriptor, &own))
+        .collect())
 }
 
-fn to_entry(mut descriptor: Descriptor) -> Option<Entry> {
+fn to_entry(mut descriptor: Descriptor, own: impl Fn(&Descriptor) -> Platform) -> Option<Entry> {
     let mut take = |key: &str| descriptor.annotations.remove(key);
-    let (name, requested, source) = (take(NAME)?, take(REQUESTED)?, take(SOURCE)?);
+    let (name, requested, source) = (take(NAME)?, take(REQUESTED), take(SOURCE));
     Some(Entry {
         reference: name.parse().ok()?,
-        // What an earlier version wrote without looking must not hide the image.
-        requested: requested.parse().unwrap_or_else(|_| Platform::unknown()),
-        source: source.parse().unwrap_or(descriptor.digest),
+        requested: match requested {
+            // What an earlier version wrote without looking must not hide the image.
+            Some(requested) => requested.parse().unwrap_or_else(|_| Platform::unknown()),
+            None => own(&descriptor),
+        },
+        source: source
+            .and_then(|source| source.parse().ok())
+            .unwrap_or(descriptor.digest),
         descriptor,
     })
 }

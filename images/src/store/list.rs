@@ -1,6 +1,6 @@
 //! What the store holds.
 
-use super::{Store, index};
+use super::Store;
 use crate::{Error, Image, Platform, Reference, manifest::Descriptor};
 
 /// A name in the store.
@@ -24,7 +24,7 @@ impl Store {
     /// # Errors
     /// If the store's index cannot be read.
     pub fn list(&self) -> Result<Vec<Listed>, Error> {
-        let entries = index::read(&self.folder)?;
+        let entries = self.entries()?;
         let mut listed: Vec<Listed> = entries
             .into_iter()
             .map(|entry| Listed {
@@ -74,7 +74,7 @@ impl Store {
 
     /// The descriptor by which an image is named.
     pub(super) fn descriptor(&self, image: &Image) -> Result<Option<Descriptor>, Error> {
-        let entries = index::read(&self.folder)?;
+        let entries = self.entries()?;
         let mut descriptors = entries.into_iter().map(|entry| entry.descriptor);
         Ok(descriptors.find(|descriptor| descriptor.digest == image.manifest))
     }

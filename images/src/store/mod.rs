@@ -68,7 +68,7 @@ impl Store {
     /// If the store cannot be read or is damaged, or ids of several images begin so.
     pub fn find(&self, reference: &Reference, platform: &Platform) -> Result<Option<Image>, Error> {
         let name = reference.canonical();
-        let entries = index::read(&self.folder)?;
+        let entries = self.entries()?;
         let found = entries
             .iter()
             .find(|entry| entry.reference.canonical() == name && entry.requested == *platform);
@@ -83,10 +83,19 @@ impl Store {
         }
     }
 
+    /// The names in the store.
+    fn entries(&self) -> Result<Vec<Entry>, Error> {
+        let own = |descriptor: &Descriptor| {
+            let config = self.manifest(descriptor).and_then(|it| self.config(&it));
+            config.map_or_else(|_| Platform::unknown(), |config| config.platform)
+        };
+        index::read(&self.folder, own)
+    }
+
     /// Gives images in the store their names: all at once, or none.
     pub(crate) fn name(&self, named: impl IntoIterator<Item = Entry>) -> Result<(), Error> {
         let _lock = lock(&self.folder)?;
-        let mut entries = index::read(&self.folder)?;
+        let mut entries = self.entries()?;
         for entry in named {
             entries.retain(|other| {
                 other.reference != entry.reference || other.requested != entry.requested
@@ -105,9 +114,7 @@ impl Store {
         descriptor: &Descriptor,
     ) -> Result<Image, Error> {
         let manifest = self.manifest(descriptor)?;
-        let config = self.read_blob(&manifest.config, MAX_CONFIG)?;
-        let what = format!("configuration {}", manifest.config.digest);
-        let document = ConfigDocument::parse(&config, manifest.layers.len(), &what)?;
+        let document = self.config(&manifest)?;
         Ok(Image {
             reference,
             platform: document.platform,
@@ -131,6 +138,12 @@ impl Store {
                 reason: "it is an index".to_owned(),
             }),
         }
+    }
+
+    fn config(&self, manifest: &Manifest) -> Result<ConfigDocument, Error> {
+        let config = self.read_blob(&manifest.config, MAX_CONFIG)?;
+        let what = format!("configuration {}", manifest.config.digest);
+        ConfigDocument::parse(&config, manifest.layers.len(), &what)
     }
 
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {

@@ -45,11 +45,10 @@ impl Store {
     ) -> Result<Vec<Platform>, Error> {
         let name = reference.canonical();
         let _lock = lock(&self.folder)?;
-        let (removed, kept): (Vec<_>, Vec<_>) =
-            index::read(&self.folder)?.into_iter().partition(|entry| {
-                entry.reference.canonical() == name
-                    && platform.is_none_or(|platform| entry.requested == *platform)
-            });
+        let (removed, kept): (Vec<_>, Vec<_>) = self.entries()?.into_iter().partition(|entry| {
+            entry.reference.canonical() == name
+                && platform.is_none_or(|platform| entry.requested == *platform)
+        });
         if !removed.is_empty() {
             index::write(&self.folder, &kept)?;
         }
@@ -78,7 +77,7 @@ impl Store {
     fn unneeded(&self, disks: &DiskCache, what: Unneeded) -> Result<Pruned, Error> {
         let mut needed = HashSet::new();
         let mut images = Vec::new();
-        for entry in index::read(&self.folder)? {
+        for entry in self.entries()? {
             needed.insert(entry.descriptor.digest.hex());
             // Of an image that is damaged nothing else is known to be needed: it must be fetched anew.
             let Some(manifest) = unless_damaged(self.manifest(&entry.descriptor))? else {

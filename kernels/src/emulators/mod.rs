@@ -138,6 +138,14 @@ impl Emulators {
         Ok(emulators)
     }
 
+    /// Bytes that the emulators take on the host, whole and in the making.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn allocated_bytes(&self) -> Result<u64, Error> {
+        self.folder.allocated_bytes()
+    }
+
     /// Removes the emulators of a target, for all hosts. Machines that run them are not disturbed.
     ///
     /// # Errors

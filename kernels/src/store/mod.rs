@@ -6,8 +6,6 @@ mod import;
 mod pull;
 
 use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::error::io_error;
@@ -52,27 +50,7 @@ impl Store {
     /// # Errors
     /// If the store cannot be read.
     pub fn allocated_bytes(&self) -> Result<u64, Error> {
-        let mut bytes = 0;
-        let mut pending = vec![self.folder.path().to_owned()];
-        while let Some(dir) = pending.pop() {
-            let entries = match fs::read_dir(&dir) {
-                // Renamed or removed while this looked, as below.
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                entries => entries.map_err(io_error("list", &dir))?,
-            };
-            for entry in entries {
-                let path = entry.map_err(io_error("list", &dir))?.path();
-                let metadata = match fs::symlink_metadata(&path) {
-                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                    metadata => metadata.map_err(io_error("examine", &path))?,
-                };
-                bytes += metadata.blocks() * 512;
-                if metadata.is_dir() {
-                    pending.push(path);
-                }
-            }
-        }
-        Ok(bytes)
+        self.folder.allocated_bytes()
     }
 
     /// The kernel of this id, or the only one whose id begins so.
