@@ -65,7 +65,7 @@ fn print(inspection: &Inspection) -> Result<()> {
 }
 
 fn print_platform(platform: &PublishedPlatform) -> Result<()> {
-    let size = platform.size();
+    let size = platform.size;
     line!("Platform:   {}", platform.platform)?;
     line!("Manifest:   {}", platform.manifest)?;
     line!("Type:       {}", escaped(&platform.media_type))?;
@@ -75,9 +75,9 @@ fn print_platform(platform: &PublishedPlatform) -> Result<()> {
         units::bytes(size)
     )?;
     if !platform.entrypoint.is_empty() {
-        line!("Entrypoint: {}", words(&platform.entrypoint))?;
+        line!("Entrypoint: {}", words(&platform.entrypoint)?)?;
     }
-    line!("Command:    {}", words(&platform.command))?;
+    line!("Command:    {}", words(&platform.command)?)?;
     line!("Layers:")?;
     for layer in &platform.layers {
         line!(
@@ -91,7 +91,8 @@ fn print_platform(platform: &PublishedPlatform) -> Result<()> {
 }
 
 /// A command as JSON, as docker shows it.
-fn words(words: &[String]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
-    format!("[{}]", quoted.join(", "))
+fn words(words: &[String]) -> Result<String> {
+    let quoted = words.iter().map(serde_json::to_string);
+    let quoted = quoted.collect::<Result<Vec<_>, _>>()?;
+    Ok(escaped(&format!("[{}]", quoted.join(", "))))
 }

@@ -69,7 +69,7 @@ pub fn bytes(count: u64) -> String {
     const UNITS: [(&str, u64); 3] = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
     for (name, unit) in UNITS {
         if count >= unit {
-            let tenths = count / (unit / 10);
+            let tenths = count.saturating_add(unit / 20) / (unit / 10);
             return format!("{}.{} {name}", tenths / 10, tenths % 10);
         }
     }
@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn bytes_are_readable() {
-        assert_eq!(bytes(23_199_130), "23.1 MB");
+        assert_eq!(bytes(23_199_130), "23.2 MB");
+        assert_eq!(bytes(22_639_756), "22.6 MB");
         assert_eq!(bytes(999), "999 B");
     }
 }

@@ -4,13 +4,20 @@
 
 mod common;
 
-use std::{fs, path::Path, thread};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Barrier},
+    thread,
+};
 
 use common::{
+    archive::archive,
+    layout::gzip,
     odd::messages,
     scripted::{Answer, Fixture},
 };
-use images::{Error, Platform, PullOptions, Reference, RegistryConfig};
+use images::{Digest, Error, Platform, PullOptions, Reference, RegistryConfig};
 
 #[test]
 fn a_broken_connection_is_gone_on_with() {
@@ -40,6 +47,45 @@ fn what_may_pass_is_tried_again() {
         .pull(&fixture.store, &PullOptions::default())
         .unwrap();
     assert_eq!(server.requests("manifests"), 3);
+}
+
+#[test]
+fn only_what_is_missing_is_fetched_and_layers_come_together() {
+    let layers = ["one", "two", "three", "four"].map(|name| archive(&[(name, b"content")]));
+    let fixture = Fixture::of(&layers[..2]);
+    let server = fixture.serve(|_, _, _| Answer::Good);
+    let lower = server
+        .pull(&fixture.store, &PullOptions::default())
+        .unwrap();
+
+    // The second image's layers wait for each other: alone, none would ever be whole.
+    let upper = Fixture::of(&layers);
+    let new = [2, 3].map(|layer: usize| Digest::of(&gzip(&layers[layer])).to_string());
+    let together = Arc::new(Barrier::new(2));
+    let server = upper.serve(move |path, _, _| {
+        if !new.iter().any(|digest| path.ends_with(digest)) {
+            return Answer::Good;
+        }
+        let together = Arc::clone(&together);
+        Answer::HalfUntil(Box::new(move || {
+            together.wait();
+        }))
+    });
+    let image = server
+        .pull(&fixture.store, &PullOptions::default())
+        .unwrap();
+    let fetched = |digest: &Digest| server.requests(&digest.to_string());
+    assert_eq!(image.layers[..2], lower.layers);
+    assert!(
+        image.layers[..2]
+            .iter()
+            .all(|layer| fetched(&layer.digest) == 0)
+    );
+    assert!(
+        image.layers[2..]
+            .iter()
+            .all(|layer| fetched(&layer.digest) == 1)
+    );
 }
 
 #[test]

@@ -56,12 +56,16 @@ fn what_is_published_is_known_without_a_network() {
             .iter()
             .map(|layer| layer["size"].as_u64().unwrap())
             .sum();
+        assert_eq!(platform["size"], total);
         assert!(
             text.contains(&format!("({total} bytes to transfer)")),
             "{text}"
         );
     }
     let one = inspect(&place, &["--json", "--platform", "linux/386", PUBLISHED]);
+    let digest = platforms[4]["manifest"].as_str().unwrap();
+    let by_digest = inspect(&place, &["--json", &format!("python@{digest}")]);
+    assert_eq!(by_digest, one);
     let one: Value = serde_json::from_str(&one).unwrap();
     assert_eq!(one["platforms"], json!([platforms[4]]));
     refused(

@@ -25,9 +25,13 @@ impl Store {
     /// If the store cannot be read or is damaged.
     pub fn inspect(&self, reference: &Reference) -> Result<Option<Inspection>, Error> {
         if let Some(image) = find(reference) {
+            let mut image = image.clone();
+            if let Some(digest) = reference.digest().filter(|digest| *digest != image.digest) {
+                image.platforms.retain(|known| known.manifest == digest);
+            }
             return Ok(Some(Inspection {
                 published: true,
-                image: image.clone(),
+                image,
             }));
         }
         let name = reference.canonical();
@@ -51,6 +55,7 @@ impl Store {
                 },
             });
             known.image.platforms.push(PublishedPlatform {
+                size: image.layer_bytes(),
                 platform: image.platform,
                 manifest: image.manifest,
                 media_type,

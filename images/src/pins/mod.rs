@@ -44,6 +44,8 @@ pub struct PublishedPlatform {
     pub media_type: String,
     /// The image id.
     pub id: Digest,
+    /// Bytes of all layers as they are transferred.
+    pub size: u64,
     /// What stands before the command.
     pub entrypoint: Vec<String>,
     /// The default command.
@@ -52,16 +54,7 @@ pub struct PublishedPlatform {
     pub layers: Vec<Descriptor>,
 }
 
-impl PublishedPlatform {
-    /// Bytes of all layers as they are transferred.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        let sizes = self.layers.iter().map(|layer| layer.size);
-        sizes.fold(0, u64::saturating_add)
-    }
-}
-
-/// What is known of the image that `reference` names, by this tag or by one of its digests.
+/// What is known of the image that `reference` names, by its tag, its digest or a platform's.
 pub(crate) fn find(reference: &Reference) -> Option<&'static PublishedImage> {
     static PUBLISHED: LazyLock<Option<(Reference, PublishedImage)>> = LazyLock::new(|| {
         let image: PublishedImage = serde_json::from_str(DATA).ok()?;
@@ -72,7 +65,10 @@ pub(crate) fn find(reference: &Reference) -> Option<&'static PublishedImage> {
         return None;
     }
     let known = match reference.digest() {
-        Some(digest) => digest == image.digest,
+        Some(digest) => {
+            let mut manifests = image.platforms.iter().map(|platform| platform.manifest);
+            digest == image.digest || manifests.any(|manifest| digest == manifest)
+        }
         None => reference.tag() == name.tag(),
     };
     known.then_some(image)
@@ -120,7 +116,7 @@ mod tests {
         let sizes: Vec<(String, u64)> = image
             .platforms
             .iter()
-            .map(|platform| (platform.platform.to_string(), platform.size()))
+            .map(|platform| (platform.platform.to_string(), platform.size))
             .collect();
         // The totals that the published page prints.
         let expected = [
@@ -133,12 +129,12 @@ mod tests {
             ("linux/s390x", 23_328_079),
         ];
         assert_eq!(sizes, expected.map(|(name, size)| (name.to_owned(), size)));
-        assert!(
-            image
-                .platforms
-                .iter()
-                .all(|p| p.command == ["python2"] && p.layers.len() == 4)
-        );
+        for platform in &image.platforms {
+            assert_eq!(platform.command, ["python2"]);
+            assert_eq!(platform.layers.len(), 4);
+            let layers: u64 = platform.layers.iter().map(|layer| layer.size).sum();
+            assert_eq!(layers, platform.size);
+        }
     }
 
     #[test]
@@ -146,6 +142,8 @@ mod tests {
         let image = find(&reference("docker.io/library/python:2.7.16-alpine3.9")).unwrap();
         let by_digest = reference("python").at_digest(image.digest);
         assert_eq!(find(&by_digest), Some(image));
+        let by_platform = reference("python").at_digest(image.platforms[6].manifest);
+        assert_eq!(find(&by_platform), Some(image));
         for other in [
             "python",
             "python:2.7",
