@@ -408,6 +408,21 @@ fn bombs_are_stopped_early() {
             "{message}"
         );
     }
+    // Modules, each of a size that one may have.
+    let mut files = package_files();
+    let large = [module(&["depends=jbd2,mbcache"]), vec![0; 100 << 20]].concat();
+    for (path, contents) in &mut files {
+        if let Some(name) = ["ext4", "jbd2", "mbcache"]
+            .iter()
+            .find(|name| path.contains(&format!("/{name}.ko")))
+        {
+            *path = format!("lib/modules/{VERSION}/kernel/{name}.ko.gz");
+            *contents = gzip(&large);
+        }
+    }
+    let package = scratch.file("bomb.deb", &deb(&files));
+    let message = chain(&scratch.store.import_deb(&package).unwrap_err());
+    assert!(message.contains("larger than any kernel's"), "{message}");
     assert_eq!(scratch.leftovers(), Vec::<String>::new());
 }
 

@@ -24,6 +24,9 @@ use crate::{Error, FormatError, Kernel, KernelConfig};
 
 /// The largest kernel file accepted as it is shipped, in bytes.
 const MAX_SHIPPED: u64 = 512 << 20;
+/// The largest sum of the modules taken over, inflated, in bytes: they are held in memory, and then given to each
+/// guest. Those of Debian's ordinary kernel have a fiftieth of it.
+const MAX_TAKEN: usize = 256 << 20;
 /// Bytes of the hash of all contents in an id: too many to make a kernel that passes for another one.
 const ID_HASH: usize = 8;
 /// The largest configuration accepted, in bytes: Debian's has 270 KB.
@@ -168,8 +171,15 @@ impl Import {
         let available = Modules::read(contents)?;
         let choices = choose(&available, DRIVERS.iter().map(|driver| driver.module))?;
         let mut modules = BTreeMap::new();
+        let mut taken = 0;
         for name in choices.keys() {
             if let Some(module) = available.contents(contents, name)? {
+                taken += module.len();
+                if taken > MAX_TAKEN {
+                    return Err(FormatError::malformed(
+                        "The modules that guests need are larger than any kernel's",
+                    ));
+                }
                 modules.insert(name.clone(), module);
             }
         }
