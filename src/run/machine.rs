@@ -56,11 +56,12 @@ pub fn describe(
 ) -> Result<VmConfig> {
     check_memory(options.memory, files)?;
     let serial = options.console.is_some() || options.debug;
-    let arguments = files.kernel.boot_arguments(&BootOptions {
+    let mut arguments = files.kernel.boot_arguments(&BootOptions {
         serial,
         debug: options.debug,
         no_kaslr: options.no_kaslr,
     });
+    arguments.extend_from_slice(&options.kernel_arg);
     let encoded = spec
         .encode()
         .context("Cannot encode the run specification")?;

@@ -114,6 +114,10 @@ pub struct RunOptions {
     #[arg(long)]
     pub no_kaslr: bool,
 
+    /// Put a word at the end of the kernel's command line, such as loglevel=7
+    #[arg(long, value_name = "ARGUMENT", value_parser = kernel_argument)]
+    pub kernel_arg: Vec<String>,
+
     /// Give the guest a serial port and show its kernel's messages on standard error
     #[arg(long, value_enum, value_name = "CONSOLE")]
     pub console: Option<Console>,
@@ -145,6 +149,14 @@ pub struct RunOptions {
         value_name = "IMAGE [COMMAND]"
     )]
     image_and_command: Vec<OsString>,
+}
+
+/// A word that a kernel takes for one.
+fn kernel_argument(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err("it must be one word: give the option again for another one");
+    }
+    Ok(text.to_owned())
 }
 
 impl RunOptions {

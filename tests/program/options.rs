@@ -97,6 +97,21 @@ fn an_entrypoint_replaces_the_images_command_too() {
 }
 
 #[test]
+fn the_kernel_hears_further_arguments() {
+    let options = ["--kernel-arg", "first.word=1", "--kernel-arg=second"];
+    let script = "grep -o ' first.word=1 second' /proc/cmdline";
+    assert_output(
+        &output(&mut shell(options, script)),
+        0,
+        " first.word=1 second\n",
+    );
+    let refused = output(&mut shell(["--kernel-arg", "two words"], "true"));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(125), "{said}");
+    assert!(said.contains("one word"), "{said}");
+}
+
+#[test]
 fn memory_and_cpus_are_as_asked_for() {
     let program = "\
 import os
