@@ -14,3 +14,16 @@ need_kernel() {
 debian_kernel() {
 	"$root/scripts/debian-package" "linux-image-cloud-$(dpkg --print-architecture)"
 }
+
+# Puts the minimal kernel into the store and prints its id. Needs lib/build.sh.
+import_minimal_kernel() {
+	local folder
+	folder=$("$root/scripts/build-kernel") || return
+	# The id is the last line.
+	"$terrarium" kernel import --vmlinuz "$folder/vmlinuz" --config "$folder/config" | tail -n 1
+}
+
+# The same with the kernel of a Debian package, such as linux-image-amd64.
+import_debian_kernel() { # PACKAGE
+	"$terrarium" kernel import --deb "$("$root/scripts/debian-package" "$1")" | tail -n 1
+}
