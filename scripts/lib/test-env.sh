@@ -3,7 +3,7 @@
 #   TERRARIUM_TEST_KERNEL_DEB  Debian's linux-image-cloud package, unmodified
 #   TERRARIUM_TEST_KERNEL_DEB_AMD64, _ARM64  the same of either architecture, whatever this machine's
 #   TERRARIUM_TEST_KERNEL_DEB_ORDINARY  Debian's linux-image package for all machines (kernels stage)
-#   TERRARIUM_TEST_KERNEL_MINIMAL  the folder of scripts/build-kernel (kernels stage)
+#   TERRARIUM_TEST_KERNEL_MINIMAL, _ARM64  folders of scripts/build-kernel (kernels stage)
 #   TERRARIUM_TEST_ALPINE_REPOSITORY  a signed repository that holds Debian's kernel (kernels stage)
 #   TERRARIUM_TEST_BUSYBOX     a static busybox
 #   TERRARIUM_TEST_GUEST_INIT  guest-init as it is embedded in the command
@@ -79,7 +79,8 @@ test_kernels() {
 		"linux-image-$(dpkg --print-architecture)")
 	TERRARIUM_TEST_ALPINE_REPOSITORY=$("$root/tests/fixtures/alpine-repository" "$TERRARIUM_TEST_KERNEL_DEB")
 	TERRARIUM_TEST_KERNEL_MINIMAL=$("$root/scripts/build-kernel")
-	export TERRARIUM_TEST_KERNEL_{DEB_ORDINARY,MINIMAL} TERRARIUM_TEST_ALPINE_REPOSITORY
+	TERRARIUM_TEST_KERNEL_MINIMAL_ARM64=$("$root/scripts/build-kernel" --arch aarch64)
+	export TERRARIUM_TEST_KERNEL_{DEB_ORDINARY,MINIMAL,MINIMAL_ARM64} TERRARIUM_TEST_ALPINE_REPOSITORY
 }
 
 # The stores, filled by the command as it is now.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::{assert_output, given, home, mirror, output, python2, terrarium};
+use crate::support::{PYTHON2, assert_output, backend, given, home, mirror, output, terrarium};
 
-/// A store with the images of the test home and a kernel of its own.
+/// A store with the images of a test home and a kernel of its own.
 struct OwnKernel {
     home: tempfile::TempDir,
     id: String,
@@ -17,9 +17,14 @@ struct OwnKernel {
 impl OwnKernel {
     /// Gets a kernel by `terrarium kernel` with these arguments.
     fn by(arguments: &[&str]) -> Self {
+        Self::beside(&home(), arguments)
+    }
+
+    /// The same for the images of another home.
+    fn beside(home: &Path, arguments: &[&str]) -> Self {
         let own = tempfile::tempdir().unwrap();
         for folder in ["images", "disks"] {
-            symlink(home().join(folder), own.path().join(folder)).unwrap();
+            symlink(home.join(folder), own.path().join(folder)).unwrap();
         }
         let mut command = terrarium();
         command.env("TERRARIUM_HOME", own.path());
@@ -38,15 +43,33 @@ impl OwnKernel {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// Runs a line of Python with two CPUs, on a disk that is written to, and checks which kernel it saw.
+    /// Gets the minimal kernel that is built in a folder.
+    fn minimal(home: &Path, folder: &str) -> Self {
+        let file = |name| format!("{folder}/{name}");
+        let (vmlinuz, config) = (file("vmlinuz"), file("config"));
+        Self::beside(
+            home,
+            &["import", "--vmlinuz", &vmlinuz, "--config", &config],
+        )
+    }
+
+    /// Runs a line of Python on the backend under test.
     fn boots(&self, release: &str) {
+        self.boots_on(&["--backend", &backend()], release);
+    }
+
+    /// Runs a line of Python with two CPUs, on a disk that is written to, and checks which kernel it saw.
+    fn boots_on(&self, options: &[&str], release: &str) {
         let program = "\
 import os, platform
 open('/written', 'w').write('x' * 1000000); os.system('sync')
 print platform.release(), os.path.getsize('/written'), os.sysconf('SC_NPROCESSORS_ONLN')
 print len(os.urandom(8)), open('/sys/class/misc/hw_random/rng_current').read()";
-        let mut command = python2(["--cpus", "2"], program);
-        command.env("TERRARIUM_HOME", self.home.path());
+        let mut command = command_in(self.home.path());
+        command
+            .args(["run", "--quiet", "--cpus", "2"])
+            .args(options)
+            .args([PYTHON2, "python2", "-c", program]);
         let expected = format!("{release} 1000000 2\n8 virtio_rng.0\n\n");
         assert_output(&output(&mut command), 0, &expected);
     }
@@ -106,22 +129,11 @@ fn a_kernel_from_a_signed_alpine_repository_boots() {
     kernel.boots(release(&inspected));
 }
 
-#[test]
-fn the_minimal_kernel_boots() {
-    let folder = PathBuf::from(given("TERRARIUM_TEST_KERNEL_MINIMAL"));
-    let (vmlinuz, config) = (folder.join("vmlinuz"), folder.join("config"));
-    let kernel = OwnKernel::by(&[
-        "import",
-        "--vmlinuz",
-        vmlinuz.to_str().unwrap(),
-        "--config",
-        config.to_str().unwrap(),
-    ]);
-    let inspected = kernel.inspect();
-    assert!(release(&inspected).ends_with("-terrarium"), "{inspected}");
-    // Nothing is a module, and nothing that the catalogue knows is missing, but for PCI.
-    assert_eq!(inspected["modules_at_boot"], Value::Array(Vec::new()));
-    for driver in inspected["drivers"].as_array().unwrap() {
+/// Nothing is a module, and nothing that the catalogue knows is missing, but for PCI.
+fn assert_whole(kernel: &Value) {
+    assert!(release(kernel).ends_with("-terrarium"), "{kernel}");
+    assert_eq!(kernel["modules_at_boot"], Value::Array(Vec::new()));
+    for driver in kernel["drivers"].as_array().unwrap() {
         let expected = if driver["name"] == "virtio_pci" {
             "missing"
         } else {
@@ -129,5 +141,23 @@ fn the_minimal_kernel_boots() {
         };
         assert_eq!(driver["presence"], expected, "{driver}");
     }
+}
+
+#[test]
+fn the_minimal_kernel_boots() {
+    let kernel = OwnKernel::minimal(&home(), &given("TERRARIUM_TEST_KERNEL_MINIMAL"));
+    let inspected = kernel.inspect();
+    assert_whole(&inspected);
     kernel.boots(release(&inspected));
+}
+
+#[test]
+fn the_minimal_arm64_kernel_boots_on_any_host() {
+    let home = PathBuf::from(given("TERRARIUM_TEST_HOME_ARM64"));
+    let kernel = OwnKernel::minimal(&home, &given("TERRARIUM_TEST_KERNEL_MINIMAL_ARM64"));
+    let inspected = kernel.inspect();
+    assert_eq!(inspected["arch"], "aarch64");
+    assert_whole(&inspected);
+    let options = ["--backend", "qemu", "--platform", "linux/arm64"];
+    kernel.boots_on(&options, release(&inspected));
 }
