@@ -45,16 +45,13 @@ pub fn select(
     quiet: bool,
 ) -> Result<Box<dyn Backend>> {
     let guest = arch(guest);
-    let kvm = match choice {
-        BackendChoice::Qemu => None,
-        BackendChoice::Auto | BackendChoice::Kvm => Some(vmm::self_test()),
-    };
+    let kvm = vmm::self_test();
     match (choice, kvm) {
-        (_, Some(Ok(()))) => Ok(Box::new(Kvm)),
-        (BackendChoice::Kvm, Some(Err(reason))) => {
+        (BackendChoice::Auto | BackendChoice::Kvm, Ok(())) => Ok(Box::new(Kvm)),
+        (BackendChoice::Kvm, Err(reason)) => {
             Err(reason).context("KVM cannot run machines on this host (see `terrarium doctor`)")
         }
-        (_, Some(Err(reason))) => {
+        (BackendChoice::Auto, Err(reason)) => {
             let qemu = Qemu::find(guest, Accelerator::Tcg).with_context(|| {
                 let install = install_qemu(guest);
                 format!("KVM cannot be used ({reason}), nor QEMU in its place; {install}")
@@ -67,8 +64,14 @@ pub fn select(
             }
             Ok(Box::new(qemu))
         }
-        (_, None) => {
-            let qemu = Qemu::find(guest, Accelerator::Tcg)
+        (BackendChoice::Qemu, kvm) => {
+            // QEMU's KVM is this host's: it can do no more than the self-test found.
+            let accelerator = if kvm.is_ok() && guest == Arch::HOST {
+                Accelerator::Kvm
+            } else {
+                Accelerator::Tcg
+            };
+            let qemu = Qemu::find(guest, accelerator)
                 .with_context(|| format!("QEMU cannot be used; {}", install_qemu(guest)))?;
             Ok(Box::new(qemu))
         }
