@@ -10,6 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use sha2::{Digest, Sha256};
+
 /// Those that guests can have.
 const ARCHITECTURES: [&str; 2] = ["aarch64", "x86_64"];
 
@@ -56,7 +58,17 @@ fn main() {
     }
     let entries: String = guest_inits
         .iter()
-        .map(|(arch, path)| format!("({arch:?}, include_bytes!({path:?}).as_slice()),\n"))
+        .map(|(arch, path)| {
+            let binary = fs::read(path)
+                .unwrap_or_else(|error| panic!("Reading {} failed: {error}", path.display()));
+            let digest: String = Sha256::digest(&binary)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            format!(
+                "GuestInit {{ arch: {arch:?}, digest: {digest:?}, binary: include_bytes!({path:?}) }},\n"
+            )
+        })
         .collect();
     let table = Path::new(&variable("OUT_DIR")).join("guest_inits.rs");
     if let Err(error) = fs::write(&table, format!("&[\n{entries}]\n")) {

@@ -7,6 +7,8 @@ use vmm::backend::kvm::Kvm;
 use vmm::backend::qemu::{Accelerator, Qemu};
 use vmm::config::Arch;
 
+use crate::home::Home;
+use crate::kvm;
 use crate::output::say;
 
 /// `--backend`.
@@ -40,12 +42,13 @@ pub fn arch(kernel: kernels::Arch) -> Arch {
 /// The backend for `choice` and guests of an architecture, tested; says on standard error if it is a
 /// slow one.
 pub fn select(
+    home: &Home,
     choice: BackendChoice,
     guest: kernels::Arch,
     quiet: bool,
 ) -> Result<Box<dyn Backend>> {
     let guest = arch(guest);
-    let kvm = vmm::self_test();
+    let kvm = kvm::works(home);
     match (choice, kvm) {
         (BackendChoice::Auto | BackendChoice::Kvm, Ok(())) => Ok(Box::new(Kvm)),
         (BackendChoice::Kvm, Err(reason)) => {

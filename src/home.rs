@@ -76,6 +76,11 @@ impl Home {
         self.0.join("emulators")
     }
 
+    /// When KVM last passed its test.
+    pub fn kvm(&self) -> PathBuf {
+        self.0.join("kvm")
+    }
+
     /// Names of running machines.
     pub fn run(&self) -> PathBuf {
         self.0.join("run")

@@ -15,6 +15,7 @@ mod home;
 mod inspect;
 mod interrupt;
 mod kernel;
+mod kvm;
 mod list;
 mod load;
 mod log;

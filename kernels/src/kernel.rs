@@ -270,15 +270,18 @@ impl Kernel {
     /// The initramfs with `guest_init` as `/init`, and the modules it loads: an uncompressed cpio
     /// archive, to which further ones may be appended. Built at the first call, then kept.
     ///
+    /// `version` stands for the contents of `guest_init`, which would take milliseconds of every start to
+    /// hash: contents that differ need versions that differ.
+    ///
     /// # Errors
     /// If the kernel lacks a needed driver, or the store cannot be read or written.
-    pub fn initramfs(&self, guest_init: &[u8]) -> Result<PathBuf, Error> {
+    pub fn initramfs(&self, guest_init: &[u8], version: &str) -> Result<PathBuf, Error> {
         let names = self.modules_at_boot()?;
         let mut hash = Sha256::new();
         hash.update([INITRAMFS_FORMAT]);
         hash.update(names.join("\n"));
         hash.update([0]);
-        hash.update(guest_init);
+        hash.update(version);
         let path = self
             .dir
             .join(format!("{INITRAMFS}{}.cpio", hex(&hash.finalize()[..16])));

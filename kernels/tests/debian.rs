@@ -80,7 +80,7 @@ fn an_arm64_kernel_is_taken_on_any_host() {
         scratch.store.default_for(Arch::Aarch64).unwrap().id(),
         kernel.id()
     );
-    let initramfs = fs::read(kernel.initramfs(b"#!init").unwrap()).unwrap();
+    let initramfs = fs::read(kernel.initramfs(b"#!init", "init").unwrap()).unwrap();
     let module = fs::read(kernel.vmlinux().with_file_name("modules/virtio_blk.ko")).unwrap();
     // Machine 183 is EM_AARCH64.
     assert_eq!(module[18..20], 183_u16.to_le_bytes());
@@ -132,6 +132,7 @@ fn is_the_same_from_debian_and_from_a_signed_alpine_repository() {
         kernel.modules_at_boot().unwrap()
     );
     assert!(stored_modules(&pulled) == stored_modules(&kernel));
-    let initramfs = |kernel: &Kernel| fs::read(kernel.initramfs(b"#!init").unwrap()).unwrap();
+    let initramfs =
+        |kernel: &Kernel| fs::read(kernel.initramfs(b"#!init", "init").unwrap()).unwrap();
     assert!(initramfs(&pulled) == initramfs(&kernel));
 }

@@ -130,7 +130,7 @@ fn the_initramfs_is_made_once_and_its_leftovers_are_removed() {
     let dir = kernel.vmlinux().parent().unwrap().to_owned();
     fs::write(dir.join(".initramfs-crashed"), b"half").unwrap();
 
-    let path = kernel.initramfs(b"#!init").unwrap();
+    let path = kernel.initramfs(b"#!init", "init").unwrap();
     let archive = fs::read(&path).unwrap();
     let has = |text: &str| {
         archive
@@ -153,16 +153,16 @@ fn the_initramfs_is_made_once_and_its_leftovers_are_removed() {
     assert!(!dir.join(".initramfs-crashed").exists());
 
     fs::write(&path, b"kept").unwrap();
-    assert_eq!(kernel.initramfs(b"#!init").unwrap(), path);
+    assert_eq!(kernel.initramfs(b"#!init", "init").unwrap(), path);
     assert_eq!(fs::read(&path).unwrap(), b"kept");
-    let other = kernel.initramfs(b"#!other").unwrap();
+    let other = kernel.initramfs(b"#!other", "other").unwrap();
     assert!(other != path && path.exists());
 
     // After a month, the next one made takes its place.
     let month_ago = SystemTime::now() - Duration::from_secs(31 * 24 * 60 * 60);
     let file = fs::File::options().write(true).open(&path).unwrap();
     file.set_modified(month_ago).unwrap();
-    kernel.initramfs(b"#!third").unwrap();
+    kernel.initramfs(b"#!third", "third").unwrap();
     assert!(other.exists() && !path.exists());
 }
 
@@ -248,7 +248,7 @@ fn a_kernel_without_a_needed_driver_says_which() {
         .store
         .import_deb(&package)
         .unwrap()
-        .initramfs(b"")
+        .initramfs(b"", "none")
         .unwrap_err();
     let message = chain(&error);
     assert!(
@@ -263,7 +263,7 @@ fn a_kernel_without_a_needed_driver_says_which() {
         .store
         .import_deb(&package)
         .unwrap()
-        .initramfs(b"")
+        .initramfs(b"", "none")
         .unwrap_err();
     assert_eq!(
         chain(&error),

@@ -112,7 +112,7 @@ impl Subject {
             Some(id) => kernels.get_for(arch, id)?,
             None => default_or_pulled(&kernels, arch, false)?,
         };
-        let backend = backend::select(options.backend, arch, false)?.name();
+        let backend = backend::select(&home, options.backend, arch, false)?.name();
         let cpus = options.cpus.to_string();
         let memory = options.memory.to_string();
         let mut arguments: Vec<OsString> = [

@@ -8,8 +8,18 @@ use crate::backend::BackendChoice;
 use crate::home::Home;
 use crate::platform::{Way, emulators};
 
-/// guest-init by architecture, as `build.rs` found them.
-static GUEST_INITS: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/guest_inits.rs"));
+/// A guest-init.
+#[derive(Clone, Copy, Debug)]
+pub struct GuestInit {
+    arch: &'static str,
+    /// SHA-256 of the binary, in hexadecimal digits.
+    pub digest: &'static str,
+    /// A static executable.
+    pub binary: &'static [u8],
+}
+
+/// One an architecture, as `build.rs` found them.
+static GUEST_INITS: &[GuestInit] = include!(concat!(env!("OUT_DIR"), "/guest_inits.rs"));
 
 /// The architecture of the machine for an image: the host's, unless QEMU, which can translate all of a
 /// machine, was asked for by name, the image is for another one that machines can have, and either a
@@ -45,11 +55,11 @@ fn translatable(host: Arch, platform: &Platform, backend: BackendChoice) -> Opti
 }
 
 /// guest-init for guests of an architecture.
-pub fn init(arch: Arch) -> Result<&'static [u8]> {
+pub fn init(arch: Arch) -> Result<GuestInit> {
     GUEST_INITS
         .iter()
-        .find(|(name, _)| *name == arch.name())
-        .map(|(_, binary)| *binary)
+        .find(|init| init.arch == arch.name())
+        .copied()
         .with_context(|| {
             format!(
                 "This terrarium was built without what starts {arch} guests: build it by \
@@ -86,6 +96,8 @@ mod tests {
 
     #[test]
     fn the_hosts_own_guest_init_is_always_there() {
-        assert!(init(Arch::host().unwrap()).unwrap().starts_with(b"\x7fELF"));
+        let init = init(Arch::host().unwrap()).unwrap();
+        assert!(init.binary.starts_with(b"\x7fELF"));
+        assert_eq!(init.digest.len(), 64);
     }
 }

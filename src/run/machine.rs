@@ -41,7 +41,8 @@ pub fn kernel(home: &Home, arch: Arch, id: Option<&str>, quiet: bool) -> Result<
         Some(id) => store.get_for(arch, id)?,
         None => default_or_pulled(&store, arch, quiet)?,
     };
-    let initramfs = kernel.initramfs(guest::init(arch)?)?;
+    let init = guest::init(arch)?;
+    let initramfs = kernel.initramfs(init.binary, init.digest)?;
     Ok(BootFiles { kernel, initramfs })
 }
 

@@ -87,7 +87,7 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
     spec.emulation = emulation.as_ref().map(Emulation::spec);
 
     trace.stage("backend");
-    let backend = backend::select(options.backend, arch, options.quiet)?;
+    let backend = backend::select(&home, options.backend, arch, options.quiet)?;
 
     if options.no_sandbox {
         say!("terrarium: --no-sandbox: whatever breaks out of this guest can do all that you can");

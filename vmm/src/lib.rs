@@ -20,5 +20,5 @@ mod vmlinux;
 
 pub use backend::{Backend, Machine, StartError, VmExit};
 pub use config::VmConfig;
-pub use self_test::{SelfTestError, self_test};
+pub use self_test::{SelfTestError, check_kvm, self_test};
 pub use stats::Stats;

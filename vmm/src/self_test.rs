@@ -178,6 +178,14 @@ fn judge(last: Option<Step>, outcome: Outcome) -> Result<(), SelfTestError> {
     })
 }
 
+/// Checks that this user may use KVM and that it offers what the backend needs, without running a guest.
+///
+/// # Errors
+/// What is missing.
+pub fn check_kvm() -> Result<(), SelfTestError> {
+    open().map(drop)
+}
+
 /// Opens `/dev/kvm` and checks that it offers what the backend needs.
 pub(crate) fn open() -> Result<Kvm, SelfTestError> {
     let kvm = Kvm::new().map_err(|error| match error.errno() {

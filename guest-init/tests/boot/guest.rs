@@ -98,7 +98,9 @@ impl Guest {
         let run = Archive::new()
             .file(guest_init::spec::PATH, 0o600, spec)
             .finish();
-        let initramfs = kernel.initramfs(&inputs::guest_init()).unwrap();
+        let initramfs = kernel
+            .initramfs(&inputs::guest_init(), &inputs::guest_init_version())
+            .unwrap();
         let mut ours = Vec::new();
         let ports = [CONTROL, STDIO, STDERR].map(|name| {
             let (our_end, stream) = UnixStream::pair().unwrap();

@@ -12,6 +12,13 @@ pub(crate) fn guest_init() -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// What tells it from others: when it was built.
+pub(crate) fn guest_init_version() -> String {
+    let path = variable("TERRARIUM_TEST_GUEST_INIT", "a static guest-init");
+    let built = std::fs::metadata(&path).and_then(|file| file.modified());
+    format!("{:?}", built.unwrap())
+}
+
 /// A static busybox: the programs of the guest.
 pub(crate) fn busybox() -> PathBuf {
     variable("TERRARIUM_TEST_BUSYBOX", "a static busybox")
