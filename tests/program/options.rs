@@ -5,6 +5,7 @@ use std::fs;
 
 use crate::support::{
     PYTHON2, PYTHON3, assert_output, assert_refused, backend, output, python2, run, shell,
+    terrarium,
 };
 
 #[test]
@@ -119,6 +120,29 @@ kib = int(open('/proc/meminfo').readline().split()[1])
 print os.sysconf('SC_NPROCESSORS_ONLN'), 150000 < kib < 262144";
     let output = output(&mut python2(["--memory", "256m", "--cpus", "1.5"], program));
     assert_output(&output, 0, "2 True\n");
+}
+
+#[test]
+fn qemu_takes_the_hosts_kvm_where_it_works() {
+    let clocks = "cat /sys/devices/system/clocksource/clocksource0/available_clocksource";
+    let mut qemu = terrarium();
+    qemu.args([
+        "run",
+        "--quiet",
+        "--backend",
+        "qemu",
+        PYTHON2,
+        "sh",
+        "-c",
+        clocks,
+    ]);
+    let output = output(&mut qemu);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    // Other architectures have no clock that tells the accelerator.
+    if ARCH == "x86_64" {
+        assert_eq!(said.contains("kvm-clock"), backend() == "kvm", "{said}");
+    }
 }
 
 #[test]

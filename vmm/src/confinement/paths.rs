@@ -24,6 +24,8 @@ pub(crate) struct Paths<'a> {
     pub(crate) readable: Vec<PathBuf>,
     /// Folders to make, write and remove files in.
     pub(crate) writable: Vec<PathBuf>,
+    /// Devices, to use in every way.
+    pub(crate) devices: Vec<PathBuf>,
     /// Open files, to open again for writing.
     pub(crate) reopened: Vec<BorrowedFd<'a>>,
 }
@@ -42,6 +44,7 @@ fn restrict(paths: Paths<'_>) -> Result<(), RulesetError> {
         | AccessFs::RemoveFile
         | AccessFs::Truncate
         | AccessFs::WriteFile;
+    let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))?
@@ -49,7 +52,8 @@ fn restrict(paths: Paths<'_>) -> Result<(), RulesetError> {
         .scope(Scope::from_all(NEWEST))?
         .create()?
         .add_rules(path_beneath_rules(paths.readable, read))?
-        .add_rules(path_beneath_rules(paths.writable, write))?;
+        .add_rules(path_beneath_rules(paths.writable, write))?
+        .add_rules(path_beneath_rules(paths.devices, device))?;
     // Pipes without a name are in no file system that Landlock knows: it takes no rule for them, and
     // leaves them alone.
     let is_named = |file: &BorrowedFd<'_>| !fstatfs(file).is_ok_and(|fs| fs.f_type == PIPE_FS);

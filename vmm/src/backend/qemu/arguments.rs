@@ -22,6 +22,8 @@ pub(super) struct Invocation {
     pub(super) reopened: Vec<RawFd>,
     /// Files that QEMU reads.
     pub(super) readable: Vec<PathBuf>,
+    /// Devices that QEMU opens by their paths.
+    pub(super) devices: Vec<PathBuf>,
     /// Confine QEMU to what it needs.
     pub(super) sandbox: bool,
 }
@@ -59,6 +61,9 @@ pub(super) fn describe(
     }
     invocation.add(["-machine", &guest.machine, "-cpu", guest.cpu]);
     invocation.add(["-accel", accelerator.name()]);
+    if accelerator == Accelerator::Kvm {
+        invocation.devices.push("/dev/kvm".into());
+    }
     // Some machines have registers of the time before virtio 1.0 unless told otherwise.
     invocation.add(["-global", "virtio-mmio.force-legacy=false"]);
     invocation.add(["-smp", &config.vcpus.to_string()]);

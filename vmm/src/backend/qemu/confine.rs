@@ -45,6 +45,7 @@ pub(super) fn confine(binary: &Path, invocation: &Invocation) -> io::Result<()> 
     confinement::allow_only(Paths {
         readable,
         writable: vec![TEMPORARY.into(), NULL.into()],
+        devices: invocation.devices.clone(),
         reopened,
     })?;
     confinement::keep_file_access()?;
