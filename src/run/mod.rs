@@ -141,7 +141,8 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
     }
     let exit = machine.exit();
     let stats = options.stats.as_ref().map(|file| (file, machine.stats()));
-    machine.stop();
+    // Nothing of it is needed any more, and this process ends as well.
+    machine.abandon();
     // The numbers are wanted most when the run failed.
     let counted = stats.map(|(file, stats)| stats::report(stats, file.as_deref()));
     let code = outcome::report(outcome?, exit, &options)?;

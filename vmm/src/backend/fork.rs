@@ -5,14 +5,14 @@
 //! child of the caller, who alone may wait for it. It runs on with a copy of the caller's memory, so
 //! that nothing has to be loaded or handed over, and never returns to the caller's code.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 /// Runs `run` in a process of its own, which ends with it, and in the namespaces that `enter` enters;
@@ -89,6 +89,37 @@ pub(crate) fn wait(child: Pid) -> io::Result<Option<WaitStatus>> {
     }
 }
 
+/// Kills a child that has not been waited for. Does not wait for its end, if that is somebody's task once
+/// this process has ended: the kernel takes a while to free what a machine had.
+pub(crate) fn abandon(child: Pid) {
+    // Its number is its own until it has been waited for.
+    let _ = kill_process(child, Signal::KILL);
+    if !heir_waits() {
+        let _ = wait(child);
+    }
+}
+
+/// Whether the process that inherits all others, or one that took over that task from it, waits for their
+/// ends. The first program of a container often does not: it would have an entry in its table of
+/// processes for each machine, for ever.
+fn heir_waits() -> bool {
+    fs::read_to_string("/proc/1/status").is_ok_and(|status| minds_children(&status))
+}
+
+/// Whether a process is told when a child of its ends, or wants no word of it, by its `status` file
+/// (proc(5)). A program that just leaves the signal as it is does not know of children that others
+/// started.
+fn minds_children(status: &str) -> bool {
+    const CHLD: u64 = 1 << (libc::SIGCHLD - 1);
+    status.lines().any(|line| {
+        let set = ["SigBlk:", "SigIgn:", "SigCgt:"]
+            .iter()
+            .find_map(|name| line.strip_prefix(name));
+        set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+            .is_some_and(|set| set & CHLD != 0)
+    })
+}
+
 /// How the process `who` ended, for people.
 pub(crate) fn describe_end(who: &str, status: WaitStatus) -> String {
     match (status.exit_status(), status.terminating_signal()) {
@@ -125,5 +156,36 @@ fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
     match unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_minds_children_has_set_up_their_signal() {
+        let status = |line: &str| format!("Name:\tinit\nSigPnd:\t0000000000010000\n{line}\n");
+        // Of sleep(1), then of systemd, a shell, and a program that ignores the signal.
+        assert!(!minds_children(&status("SigCgt:\t0000000000000000")));
+        assert!(minds_children(&status("SigBlk:\t7be3c0fe28014a03")));
+        assert!(minds_children(&status("SigCgt:\t0000000000010002")));
+        assert!(minds_children(&status("SigIgn:\t0000000000010000")));
+        assert!(!minds_children(&status("SigCgt:\tnone")));
+    }
+
+    #[test]
+    fn an_abandoned_child_runs_no_more() {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let child = spawn(|| (), |()| std::thread::sleep(Duration::from_secs(600))).unwrap();
+        drop(write);
+        abandon(child);
+        // It had the other end of the pipe, and nobody else has.
+        assert_eq!(File::from(read).read(&mut [0]).unwrap(), 0);
+        // Whoever was not waited for is waited for here, as by the one who would inherit it.
+        let end = wait(child).unwrap();
+        assert!(end.is_none_or(|end| end.terminating_signal() == Some(libc::SIGKILL)));
     }
 }

@@ -39,6 +39,11 @@ pub trait Machine: Debug {
 
     /// Stops the machine at once, without telling the guest. Does nothing if it has stopped.
     fn stop(&mut self);
+
+    /// Stops the machine at once, for a caller that is about to end itself: the host's kernel takes tens of
+    /// milliseconds to free a machine, which nobody has to wait for. Where nobody would take note of
+    /// the end of a process that its parent left behind, it waits like [`stop`](Self::stop).
+    fn abandon(self: Box<Self>);
 }
 
 /// Why a machine stopped by itself.

@@ -13,7 +13,7 @@ use super::counters::VcpuCounters;
 use super::lifecycle::{Lifecycle, PanicGuard};
 use super::sandbox::Sandbox;
 use super::vcpu;
-use crate::backend::{Machine, VmExit};
+use crate::backend::VmExit;
 use crate::devices::bus::Bus;
 use crate::devices::event_loop::EventLoop;
 use crate::devices::platform::PlatformDevices;
@@ -21,7 +21,7 @@ use crate::memory::{self, GuestRam};
 use crate::signals;
 use crate::stats::{ExitCounters, Stats};
 
-/// A machine on KVM.
+/// A machine on KVM, in this process. Dropped, it stops.
 #[derive(Debug)]
 pub(super) struct KvmMachine {
     threads: Vec<JoinHandle<()>>,
@@ -69,8 +69,19 @@ impl KvmMachine {
         Ok(machine)
     }
 
+    /// Becomes readable when the machine has stopped by itself.
+    pub(super) fn stopped(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is open as long as `self`.
+        unsafe { BorrowedFd::borrow_raw(self.lifecycle.stopped().as_raw_fd()) }
+    }
+
+    /// Why the machine stopped by itself; `None` while it runs.
+    pub(super) fn exit(&self) -> Option<VmExit> {
+        self.lifecycle.exit()
+    }
+
     /// What the machine did so far.
-    fn count(&self) -> Stats {
+    pub(super) fn stats(&self) -> Stats {
         let mut kvm = BTreeMap::new();
         for counters in &self.parts.counters {
             // Numbers that cannot be read are left out.
@@ -98,32 +109,13 @@ impl KvmMachine {
     }
 }
 
-impl Machine for KvmMachine {
-    fn stats(&mut self) -> Option<Stats> {
-        Some(self.count())
-    }
-
-    fn stopped(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is open as long as `self`.
-        unsafe { BorrowedFd::borrow_raw(self.lifecycle.stopped().as_raw_fd()) }
-    }
-
-    fn exit(&mut self) -> Option<VmExit> {
-        self.lifecycle.exit()
-    }
-
-    fn stop(&mut self) {
+impl Drop for KvmMachine {
+    fn drop(&mut self) {
         self.lifecycle.end(None);
         for thread in self.threads.drain(..) {
             // A panic has been reported by the thread's guard.
             let _ = thread.join();
         }
-    }
-}
-
-impl Drop for KvmMachine {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 

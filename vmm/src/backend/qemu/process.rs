@@ -198,6 +198,12 @@ impl Machine for QemuMachine {
             self.reap();
         }
     }
+
+    fn abandon(mut self: Box<Self>) {
+        if !std::mem::replace(&mut self.gone, true) {
+            fork::abandon(self.pid);
+        }
+    }
 }
 
 impl Drop for QemuMachine {

@@ -11,7 +11,7 @@ use rustix::thread::set_name;
 use super::channel::{Channel, Report};
 use crate::backend::kvm::machine::KvmMachine;
 use crate::backend::kvm::{self, lifecycle, sandbox};
-use crate::backend::{Machine, StartError, fork};
+use crate::backend::{StartError, fork};
 use crate::config::VmConfig;
 use crate::confinement::{self, Namespaces, Paths};
 use crate::signals;
@@ -24,9 +24,9 @@ const SPARE_DESCRIPTORS: u64 = 64;
 pub(super) fn run(config: VmConfig, namespaces: Namespaces, channel: &Channel) {
     let counted = config.stats;
     match start(config, namespaces, channel) {
-        Ok(mut machine) => {
+        Ok(machine) => {
             if channel.send(Report::Started).is_ok() {
-                attend(&mut machine, counted, channel);
+                attend(&machine, counted, channel);
             }
         }
         Err(error) => {
@@ -88,7 +88,7 @@ fn leave(config: &VmConfig, channel: &Channel) -> io::Result<()> {
 
 /// Waits for the machine's end and reports it, and what it did by then if that is `counted`; answers
 /// questions until then.
-fn attend(machine: &mut KvmMachine, counted: bool, channel: &Channel) {
+fn attend(machine: &KvmMachine, counted: bool, channel: &Channel) {
     loop {
         let mut fds = [
             PollFd::from_borrowed_fd(machine.stopped(), PollFlags::IN),
@@ -101,18 +101,17 @@ fn attend(machine: &mut KvmMachine, counted: bool, channel: &Channel) {
         let owner = fds[1].revents();
         if let Some(exit) = machine.exit() {
             // An owner that is gone needs to know nothing.
-            let stats = machine.stats().filter(|_| counted);
+            let stats = counted.then(|| machine.stats());
             let _ = channel.send(Report::Stopped { exit, stats });
             return;
         }
         if owner.contains(PollFlags::HUP) {
             return;
         }
-        if owner.contains(PollFlags::IN) {
-            let stats = machine.stats().unwrap_or_default();
-            if !channel.take_question() || channel.send(Report::Stats(stats)).is_err() {
-                return;
-            }
+        if owner.contains(PollFlags::IN)
+            && (!channel.take_question() || channel.send(Report::Stats(machine.stats())).is_err())
+        {
+            return;
         }
     }
 }

@@ -148,6 +148,12 @@ impl Machine for VmmProcess {
     fn stop(&mut self) {
         self.end();
     }
+
+    fn abandon(mut self: Box<Self>) {
+        if !std::mem::replace(&mut self.ended, true) {
+            fork::abandon(self.pid);
+        }
+    }
 }
 
 impl Drop for VmmProcess {
