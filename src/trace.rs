@@ -76,6 +76,37 @@ impl Trace {
         self.span = span(name);
     }
 
+    /// Splits stage `name` where its parts were done, the last of which is where the next stage begins. Times
+    /// that cannot be are left out: a machine's process says them, which a guest may have taken over.
+    pub fn split(&mut self, name: &str, parts: &[(&'static str, Duration)]) {
+        let Some(index) = self.stages.iter().position(|&(stage, _)| stage == name) else {
+            return;
+        };
+        let mut begun = match self.stages.get(index) {
+            Some(&(_, begun)) => begun,
+            None => return,
+        };
+        // The next stage may have been noticed later than it began, but not after the one behind it.
+        let limit = self
+            .stages
+            .get(index + 2)
+            .map_or_else(now, |&(_, start)| start);
+        let mut split = Vec::new();
+        for &(part, done) in parts {
+            if done >= begun && done <= limit {
+                split.push((part, begun));
+                begun = done;
+            }
+        }
+        if split.is_empty() {
+            return;
+        }
+        if let Some((_, start)) = self.stages.get_mut(index + 1) {
+            *start = begun;
+        }
+        self.stages.splice(index..=index, split);
+    }
+
     /// Records what the guest's own clock said, in microseconds since its kernel's start.
     pub fn fact(&mut self, name: &'static str, microseconds: u64) {
         tracing::info!(microseconds, "{name}");
@@ -116,4 +147,41 @@ impl Trace {
 
 fn span(stage: &'static str) -> EnteredSpan {
     tracing::info_span!("stage", name = stage).entered()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_is_split_by_times_that_can_be() {
+        let at = Duration::from_secs;
+        let mut trace = Trace::begin("first");
+        trace.stages = vec![
+            ("first", at(1)),
+            ("start", at(2)),
+            ("boot", at(5)),
+            ("end", at(8)),
+        ];
+        trace.split(
+            "start",
+            &[
+                ("early", at(1)),
+                ("fork", at(3)),
+                ("entry", at(6)),
+                ("late", at(9)),
+            ],
+        );
+        let expected = [
+            ("first", at(1)),
+            ("fork", at(2)),
+            ("entry", at(3)),
+            ("boot", at(6)),
+            ("end", at(8)),
+        ];
+        assert_eq!(trace.stages, expected);
+        trace.split("fork", &[]);
+        trace.split("nothing", &[("part", at(2))]);
+        assert_eq!(trace.stages, expected);
+    }
 }

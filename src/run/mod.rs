@@ -136,6 +136,7 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
         &mut milestone,
     );
     trace.stage("stop");
+    trace.split("machine start", &machine.timeline());
     if matches!(outcome, Ok(session::Outcome::Stopped)) {
         await_reason(machine.stopped());
     }

@@ -114,6 +114,32 @@ fn a_machine_without_walls_says_so() {
     assert!(said.contains("--no-sandbox"), "{said}");
 }
 
+/// That a machine's process, whose command has ended, is gone soon, or dead and waiting for whoever is there
+/// to be its parent now.
+fn assert_ends(machine: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let runs = || {
+        let status = fs::read_to_string(machine.join("status")).unwrap_or_default();
+        status.contains("State:") && !status.contains("State:\tZ")
+    };
+    while runs() {
+        assert!(
+            Instant::now() < deadline,
+            "{} still runs",
+            machine.display()
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_machine_ends_with_its_command() {
+    let mut command = started(&mut shell([], "echo ready; exec sleep 1"));
+    let machine = machine_of(&command);
+    assert!(command.wait().unwrap().success());
+    assert_ends(&machine);
+}
+
 /// All files below a folder.
 fn files(folder: &Path, found: &mut BTreeSet<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -135,17 +161,7 @@ fn a_killed_command_leaves_nothing_behind() {
     let machine = machine_of(&command);
     command.kill().unwrap();
     command.wait().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    // Gone, or dead and waiting for whoever is there to be its parent now.
-    let alive = || machine.exists() && !status(&machine, "State").starts_with('Z');
-    while alive() {
-        assert!(
-            Instant::now() < deadline,
-            "{} still runs",
-            machine.display()
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
+    assert_ends(&machine);
     // Its name is free again, and its file goes with the one that takes it.
     let output = output(&mut shell(["--name", &name], "echo again"));
     assert_eq!(output.stdout, b"again\n");

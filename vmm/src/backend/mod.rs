@@ -9,6 +9,7 @@ pub mod qemu;
 
 use std::fmt::{self, Debug};
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,13 @@ pub trait Machine: Debug {
 
     /// What the machine did so far, by [`VmConfig::stats`]; nothing after it was stopped.
     fn stats(&mut self) -> Option<Stats>;
+
+    /// The steps of the machine's start and the time of `CLOCK_MONOTONIC` at which each was done, in their
+    /// order; empty if the backend cannot tell. The machine's process says so, which a guest may have
+    /// taken over.
+    fn timeline(&self) -> Vec<(&'static str, Duration)> {
+        Vec::new()
+    }
 
     /// Stops the machine at once, without telling the guest. Does nothing if it has stopped.
     fn stop(&mut self);

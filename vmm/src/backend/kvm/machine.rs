@@ -12,6 +12,7 @@ use kvm_ioctls::{VcpuFd, VmFd};
 use super::counters::VcpuCounters;
 use super::lifecycle::{Lifecycle, PanicGuard};
 use super::sandbox::Sandbox;
+use super::timeline::Timeline;
 use super::vcpu;
 use crate::backend::VmExit;
 use crate::devices::bus::Bus;
@@ -37,6 +38,7 @@ pub(super) struct Parts {
     pub(super) sandbox: Sandbox,
     pub(super) exits: ExitCounters,
     pub(super) counters: Vec<VcpuCounters>,
+    pub(super) timeline: Arc<Timeline>,
     // After the devices, which refer to both; and memory after the machine that it is mapped into.
     pub(super) _vm: VmFd,
     pub(super) memory: GuestRam,

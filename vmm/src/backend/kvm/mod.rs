@@ -6,6 +6,7 @@ mod lifecycle;
 mod machine;
 mod process;
 mod sandbox;
+mod timeline;
 mod vcpu;
 
 use std::io;
@@ -19,6 +20,7 @@ use self::lifecycle::Lifecycle;
 use self::machine::{KvmMachine, Parts};
 use self::process::VmmProcess;
 use self::sandbox::Sandbox;
+use self::timeline::{Step, Timeline};
 use crate::arch::{self, Chipset, VcpuTemplate};
 use crate::backend::{Backend, Machine, StartError};
 use crate::config::{Arch, VmConfig};
@@ -64,7 +66,7 @@ impl Built {
 }
 
 /// Makes the machine of `config`, with its kernel in memory, in this process.
-fn build(mut config: VmConfig) -> Result<Built, StartError> {
+fn build(mut config: VmConfig, timeline: Arc<Timeline>) -> Result<Built, StartError> {
     let kvm = self_test::open().map_err(|error| StartError::Host {
         what: "Cannot use KVM".into(),
         source: io::Error::other(error),
@@ -78,12 +80,14 @@ fn build(mut config: VmConfig) -> Result<Built, StartError> {
     let vm = kvm
         .create_vm()
         .map_err(|e| failed("Cannot create a virtual machine with KVM")(e.into()))?;
+    timeline.mark(Step::Vm);
     let mib = config.memory >> 20;
     let memory = memory::allocate(&arch::memory_ranges(config.memory))
         .and_then(|memory| memory::attach(&vm, &memory).map(|()| memory))
         .map_err(failed(&format!(
             "Cannot get {mib} MiB of memory for the guest"
         )))?;
+    timeline.mark(Step::Memory);
 
     let set_up = failed("Cannot set up a virtual machine with KVM");
     let mut chipset = Chipset::new(&vm, config.vcpus).map_err(&set_up)?;
@@ -99,8 +103,10 @@ fn build(mut config: VmConfig) -> Result<Built, StartError> {
         vcpus.push(vcpu);
     }
     chipset.complete(&vcpus).map_err(&set_up)?;
+    timeline.mark(Step::Vcpus);
     let entry = arch::load(&memory, &config, &slots, &chipset)?;
     arch::enter_kernel(&vcpus, entry, &memory).map_err(failed("Cannot set up the vCPUs"))?;
+    timeline.mark(Step::Kernel);
 
     let lifecycle = Arc::new(Lifecycle::new(config.vcpus).map_err(&set_up)?);
     let bus = Bus::new(devices, &vm, &memory)
@@ -112,12 +118,14 @@ fn build(mut config: VmConfig) -> Result<Built, StartError> {
         .map_err(&set_up)?;
     let counted = if config.stats { vcpus.as_slice() } else { &[] };
     let counters = counted.iter().filter_map(VcpuCounters::open).collect();
+    timeline.mark(Step::Devices);
     let parts = Parts {
         bus,
         platform: Mutex::new(PlatformDevices::new(serial)),
         sandbox: Sandbox::new(config.sandbox).map_err(&set_up)?,
         exits: ExitCounters::default(),
         counters,
+        timeline,
         _vm: vm,
         memory,
     };

@@ -11,6 +11,7 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::lifecycle::{Lifecycle, PanicGuard};
 use super::machine::Parts;
+use super::timeline::Step;
 use crate::arch;
 use crate::backend::VmExit;
 use crate::devices::Place;
@@ -36,6 +37,9 @@ pub(super) fn run(index: u8, mut vcpu: VcpuFd, parts: &Parts, lifecycle: &Lifecy
     if let Err(error) = parts.sandbox.enter_vcpu() {
         let message = format!("Cannot confine the thread of {name}: {error}");
         return lifecycle.end(Some(VmExit::Broken(message)));
+    }
+    if index == 0 {
+        parts.timeline.mark(Step::Entry);
     }
     while !lifecycle.is_ending() {
         if let Some(exit) = step(&name, &mut vcpu, parts) {

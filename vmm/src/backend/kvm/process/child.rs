@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -10,6 +11,7 @@ use rustix::thread::set_name;
 
 use super::channel::{Channel, Report};
 use crate::backend::kvm::machine::KvmMachine;
+use crate::backend::kvm::timeline::{Step, Timeline};
 use crate::backend::kvm::{self, lifecycle, sandbox};
 use crate::backend::{StartError, fork};
 use crate::config::VmConfig;
@@ -21,9 +23,15 @@ const SPARE_DESCRIPTORS: u64 = 64;
 
 /// Makes the machine of `config`, runs it, and reports. Returns when it has stopped, or its owner is
 /// gone.
-pub(super) fn run(config: VmConfig, namespaces: Namespaces, channel: &Channel) {
+pub(super) fn run(
+    config: VmConfig,
+    namespaces: Namespaces,
+    channel: &Channel,
+    timeline: Arc<Timeline>,
+) {
+    timeline.mark(Step::Process);
     let counted = config.stats;
-    match start(config, namespaces, channel) {
+    match start(config, namespaces, channel, timeline) {
         Ok(machine) => {
             if channel.send(Report::Started).is_ok() {
                 attend(&machine, counted, channel);
@@ -40,11 +48,12 @@ fn start(
     config: VmConfig,
     namespaces: Namespaces,
     channel: &Channel,
+    timeline: Arc<Timeline>,
 ) -> Result<KvmMachine, StartError> {
     let sandbox = config.sandbox;
     leave(&config, channel).map_err(kvm::failed("Cannot set up the machine's process"))?;
     lifecycle::remember_panics();
-    let machine = kvm::build(config)?;
+    let machine = kvm::build(config, Arc::clone(&timeline))?;
     // All files are open, and no instruction of the guest has run.
     if sandbox {
         confine(namespaces).map_err(kvm::failed("Cannot confine the machine's process"))?;
@@ -52,6 +61,7 @@ fn start(
     // Last, since a change of identity undoes it. Had the owner ended before, the channel is closed.
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| kvm::failed("Cannot set up the machine's process")(error.into()))?;
+    timeline.mark(Step::Confinement);
     let machine = machine.start()?;
     if sandbox {
         sandbox::enter_attendant().map_err(kvm::failed("Cannot confine the machine's process"))?;

@@ -7,6 +7,7 @@ mod tests;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,6 +16,7 @@ use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 
 use self::channel::{Channel, Report};
 use crate::Stats;
+use crate::backend::kvm::timeline::Timeline;
 use crate::backend::{Machine, StartError, VmExit, fork};
 use crate::config::VmConfig;
 use crate::confinement::enter_namespaces;
@@ -33,6 +35,7 @@ pub(super) struct VmmProcess {
     exit: Option<VmExit>,
     /// What the process said last about what the machine did.
     stats: Option<Stats>,
+    timeline: Arc<Timeline>,
 }
 
 impl VmmProcess {
@@ -43,10 +46,12 @@ impl VmmProcess {
             source,
         };
         let (channel, theirs) = Channel::pair().map_err(failed)?;
+        let timeline = Arc::new(Timeline::new().map_err(failed)?);
         let sandbox = config.sandbox;
         let enter = || enter_namespaces(sandbox);
+        let childs = Arc::clone(&timeline);
         let pid = fork::spawn(enter, move |namespaces| {
-            child::run(config, namespaces, &theirs);
+            child::run(config, namespaces, &theirs, childs);
         })
         .map_err(failed)?;
         // From here on, dropping it ends what has been started.
@@ -56,6 +61,7 @@ impl VmmProcess {
             ended: false,
             exit: None,
             stats: None,
+            timeline,
         };
         match process.channel.receive() {
             Ok(Some(Report::Started)) => {
@@ -143,6 +149,10 @@ impl Machine for VmmProcess {
             }
         }
         self.stats.clone()
+    }
+
+    fn timeline(&self) -> Vec<(&'static str, Duration)> {
+        self.timeline.read()
     }
 
     fn stop(&mut self) {
