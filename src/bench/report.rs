@@ -5,15 +5,17 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
+use vmm::Stats;
 
 use super::distribution::Distribution;
 use super::host::Host;
 use super::subject::Machine;
 use crate::output::line;
+use crate::run::stats_lines;
 use crate::table;
 
 /// The version of the JSON: one more with each change that a reader would notice.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// One run: its stages in their order, with milliseconds.
 pub type Run = Vec<(String, f64)>;
@@ -34,6 +36,8 @@ pub struct Report {
     pub stages: Vec<Stage>,
     /// The whole runs, in their order.
     pub samples: Vec<f64>,
+    /// What the machine of a further run did, whose time was not measured: counting takes some.
+    pub stats: Stats,
 }
 
 /// A part of a run.
@@ -48,7 +52,13 @@ pub struct Stage {
 impl Report {
     /// Of `runs`. A stage that a run does not have took it no time: which of two ends is noticed
     /// first is by chance.
-    pub fn new(benchmark: &str, machine: Machine, warmup: u32, runs: &[Run]) -> Result<Self> {
+    pub fn new(
+        benchmark: &str,
+        machine: Machine,
+        warmup: u32,
+        runs: &[Run],
+        stats: Stats,
+    ) -> Result<Self> {
         let mut names: Vec<&str> = Vec::new();
         for (name, _) in runs.iter().flatten() {
             if !names.contains(&name.as_str()) {
@@ -80,6 +90,7 @@ impl Report {
             whole: distribution(samples.clone())?,
             stages,
             samples,
+            stats,
         })
     }
 
@@ -112,7 +123,7 @@ impl Report {
         )
     }
 
-    /// Prints the table of stages.
+    /// Prints the table of stages, and what else was counted.
     pub fn print(&self) -> Result<()> {
         line!("{}\n", self.subject())?;
         let stages = self.stages.iter();
@@ -123,7 +134,12 @@ impl Report {
                 [time.min, time.median, time.p90, time.p99, time.max].map(|ms| format!("{ms:.3}"));
             [name.to_owned(), min, median, p90, p99, max]
         });
-        table::print(["STAGE (ms)", "MIN", "MEDIAN", "P90", "P99", "MAX"], rows)
+        table::print(["STAGE (ms)", "MIN", "MEDIAN", "P90", "P99", "MAX"], rows)?;
+        line!("")?;
+        for counted in stats_lines(&self.stats) {
+            line!("{counted}")?;
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! `terrarium bench boot` and `bench exec`: whole runs, one after the other, split into stages.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use images::Image;
+use vmm::Stats;
 
 use super::report::{Report, Run};
 use super::subject::{Subject, SubjectOptions};
@@ -80,7 +82,8 @@ pub fn run(
     for _ in 0..options.runs {
         runs.push(measure(&subject, &trace)?);
     }
-    let report = Report::new(benchmark, subject.machine, options.warmup, &runs)?;
+    let stats = count(&subject, &scratch.path().join("stats.json"))?;
+    let report = Report::new(benchmark, subject.machine, options.warmup, &runs, stats)?;
     if let Some(path) = &options.svg {
         histogram::draw(&report, path)?;
     }
@@ -98,6 +101,15 @@ pub fn run(
         compare::print(earlier, &report)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the machine of one more run did.
+fn count(subject: &Subject, file: &Path) -> Result<Stats> {
+    let mut option = OsString::from("--stats=");
+    option.push(file);
+    subject.succeed(&[option])?;
+    let json = fs::read(file).context("Cannot read a run's statistics")?;
+    serde_json::from_slice(&json).context("Cannot read a run's statistics")
 }
 
 /// One run, with what its trace does not show: the start of its process, and its end.

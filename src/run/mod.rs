@@ -22,6 +22,7 @@ use session::Milestone;
 pub use guest::arch as guest_arch;
 pub use image::Wanted;
 pub use options::{Pull, RunOptions};
+pub use stats::lines as stats_lines;
 
 use emulation::Emulation;
 

@@ -26,7 +26,8 @@ pub fn report(stats: Option<Stats>, file: Option<&Path>) -> Result<()> {
     fs::write(path, json).with_context(|| format!("Cannot write the statistics {}", path.display()))
 }
 
-fn lines(stats: &Stats) -> Vec<String> {
+/// The numbers that are known, for people.
+pub fn lines(stats: &Stats) -> Vec<String> {
     let mut lines = Vec::new();
     let numbers = |numbers: &BTreeMap<String, u64>| {
         let mut numbers: Vec<_> = numbers.iter().filter(|(_, number)| **number > 0).collect();

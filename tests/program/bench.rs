@@ -56,6 +56,20 @@ fn the_stages_of_a_boot_are_all_of_it_and_can_be_compared() {
         "{report}"
     );
     assert_eq!(report["machine"]["backend"], backend());
+    if backend() == "kvm" {
+        // A machine's start in its steps.
+        for name in ["VM creation", "kernel load", "first entry"] {
+            assert!(stages.iter().any(|stage| stage["name"] == name), "{report}");
+        }
+        assert!(
+            report["stats"]["exits"]["mmio"].as_u64() > Some(10),
+            "{report}"
+        );
+        assert!(
+            report["stats"]["vmm_memory_peak"].as_u64() > Some(0),
+            "{report}"
+        );
+    }
 
     let drawn = fs::read_to_string(&drawing).unwrap();
     assert!(
