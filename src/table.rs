@@ -1,9 +1,35 @@
 //! Tables of text.
 
 use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
 
 use crate::escape::escaped;
-use crate::output::line;
+use crate::output::{self, line};
+
+/// How a list is printed.
+#[derive(Args, Debug)]
+pub struct ListOptions {
+    /// Print the list as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl ListOptions {
+    /// Prints `rows`, with `cells` of each in a table.
+    pub fn print<T: Serialize, const N: usize>(
+        &self,
+        rows: &[T],
+        head: [&str; N],
+        cells: impl Fn(&T) -> [String; N],
+    ) -> Result<()> {
+        if self.json {
+            output::json(&rows)
+        } else {
+            print(head, rows.iter().map(cells))
+        }
+    }
+}
 
 /// Prints rows in columns as wide as their widest cell. Cells come from images and packages: characters that would
 /// move the terminal's cursor are shown escaped.

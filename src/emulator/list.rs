@@ -1,19 +1,11 @@
 //! `terrarium emulator ls`.
 
 use anyhow::Result;
-use clap::Args;
 use kernels::Emulator;
 use serde::Serialize;
 
-use crate::{output, table, units};
-
-/// List the emulators
-#[derive(Args, Debug)]
-pub struct ListOptions {
-    /// Print the list as JSON
-    #[arg(long)]
-    json: bool,
-}
+use crate::table::ListOptions;
+use crate::units;
 
 #[derive(Serialize)]
 struct Row<'a> {
@@ -36,21 +28,15 @@ impl<'a> From<&'a Emulator> for Row<'a> {
     }
 }
 
-impl ListOptions {
-    /// Prints one line an emulator.
-    pub fn print(&self, emulators: &[Emulator]) -> Result<()> {
-        let rows: Vec<Row<'_>> = emulators.iter().map(Row::from).collect();
-        if self.json {
-            return output::json(&rows);
-        }
-        let lines = rows.iter().map(|row| {
-            [
-                row.target.to_owned(),
-                row.host.to_owned(),
-                units::bytes(row.bytes),
-                row.source.to_owned(),
-            ]
-        });
-        table::print(["TARGET", "RUNS ON", "SIZE", "SOURCE"], lines)
-    }
+/// Prints one line an emulator.
+pub fn print(emulators: &[Emulator], options: &ListOptions) -> Result<()> {
+    let rows: Vec<Row<'_>> = emulators.iter().map(Row::from).collect();
+    options.print(&rows, ["TARGET", "RUNS ON", "SIZE", "SOURCE"], |row| {
+        [
+            row.target.to_owned(),
+            row.host.to_owned(),
+            units::bytes(row.bytes),
+            row.source.to_owned(),
+        ]
+    })
 }

@@ -11,6 +11,7 @@ use kernels::Emulators;
 
 use crate::home::Home;
 use crate::output::line;
+use crate::table::ListOptions;
 
 /// Keep the emulators that run images of other architectures
 #[derive(Args, Debug)]
@@ -22,7 +23,8 @@ pub struct EmulatorOptions {
 #[derive(Subcommand, Debug)]
 enum EmulatorCommand {
     Import(import::ImportOptions),
-    Ls(list::ListOptions),
+    /// List the emulators
+    Ls(ListOptions),
     Rm(RemoveOptions),
 }
 
@@ -41,7 +43,7 @@ pub fn run(options: &EmulatorOptions) -> Result<ExitCode> {
                 line!("{}", emulator.target())?;
             }
         }
-        EmulatorCommand::Ls(list) => list.print(&store.list()?)?,
+        EmulatorCommand::Ls(options) => list::print(&store.list()?, options)?,
         EmulatorCommand::Rm(remove) => store.remove(&remove.target)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,19 +1,10 @@
 //! `terrarium kernel ls`.
 
 use anyhow::Result;
-use clap::Args;
 use kernels::Kernel;
 use serde::Serialize;
 
-use crate::{output, table};
-
-/// List the kernels
-#[derive(Args, Debug)]
-pub struct ListOptions {
-    /// Print the list as JSON
-    #[arg(long)]
-    json: bool,
-}
+use crate::table::ListOptions;
 
 #[derive(Serialize)]
 struct Row<'a> {
@@ -34,17 +25,10 @@ impl<'a> From<&'a Kernel> for Row<'a> {
     }
 }
 
-impl ListOptions {
-    /// Prints one line a kernel.
-    pub fn print(&self, kernels: &[Kernel]) -> Result<()> {
-        let rows: Vec<Row<'_>> = kernels.iter().map(Row::from).collect();
-        if self.json {
-            return output::json(&rows);
-        }
-        table::print(
-            ["ID", "VERSION", "ARCH", "SOURCE"],
-            rows.iter()
-                .map(|row| [row.id, row.version, row.arch, row.source].map(str::to_owned)),
-        )
-    }
+/// Prints one line a kernel.
+pub fn print(kernels: &[Kernel], options: &ListOptions) -> Result<()> {
+    let rows: Vec<Row<'_>> = kernels.iter().map(Row::from).collect();
+    options.print(&rows, ["ID", "VERSION", "ARCH", "SOURCE"], |row| {
+        [row.id, row.version, row.arch, row.source].map(str::to_owned)
+    })
 }

@@ -14,6 +14,7 @@ use kernels::Store;
 pub use self::pull::default_or_pulled;
 use crate::home::Home;
 use crate::output::line;
+use crate::table::ListOptions;
 
 /// Keep the kernels that guests boot
 #[derive(Args, Debug)]
@@ -26,7 +27,8 @@ pub struct KernelOptions {
 enum KernelCommand {
     Pull(pull::PullOptions),
     Import(import::ImportOptions),
-    Ls(list::ListOptions),
+    /// List the kernels
+    Ls(ListOptions),
     Inspect(inspect::InspectOptions),
     Rm(RemoveOptions),
 }
@@ -43,7 +45,7 @@ pub fn run(options: &KernelOptions) -> Result<ExitCode> {
     match &options.command {
         KernelCommand::Pull(pull) => line!("{}", pull.pull(&store)?.id())?,
         KernelCommand::Import(import) => line!("{}", import.import(&store)?.id())?,
-        KernelCommand::Ls(list) => list.print(&store.list()?)?,
+        KernelCommand::Ls(options) => list::print(&store.list()?, options)?,
         KernelCommand::Inspect(inspect) => inspect.print(&store.get(&inspect.id)?)?,
         KernelCommand::Rm(remove) => store.remove(&remove.id)?,
     }

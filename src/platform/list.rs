@@ -10,8 +10,7 @@ use serde::Serialize;
 
 use super::{GET_EMULATORS, Way, emulators};
 use crate::home::Home;
-use crate::output;
-use crate::table;
+use crate::table::ListOptions;
 
 /// Show which platforms' images run on this host, and how
 #[derive(Args, Debug)]
@@ -24,9 +23,8 @@ Examples:
   terrarium platforms
   terrarium platforms --json")]
 pub struct PlatformsOptions {
-    /// Print the list as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    list: ListOptions,
 }
 
 /// Those that images are commonly made for.
@@ -64,19 +62,15 @@ pub fn run(options: &PlatformsOptions) -> Result<ExitCode> {
         .map(|(architecture, variant)| Platform::new("linux", architecture, variant))
         .map(|platform| row(platform, host, kernel.as_ref(), &emulated))
         .collect();
-    if options.json {
-        output::json(&rows)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let lines = rows.into_iter().map(|row| {
+    let head = ["PLATFORM", "RUNS", "MISSING", "HOW TO GET IT"];
+    options.list.print(&rows, head, |row| {
         [
             row.platform.to_string(),
             row.runs.to_string(),
             row.missing.unwrap_or("-").to_owned(),
             row.command.unwrap_or("-").to_owned(),
         ]
-    });
-    table::print(["PLATFORM", "RUNS", "MISSING", "HOW TO GET IT"], lines)?;
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
