@@ -2,24 +2,28 @@
 
 use super::Place;
 use super::serial::SerialPort;
-use crate::arch;
+use crate::arch::BoardDevices;
 use crate::backend::VmExit;
 
 /// The devices that are not on the bus of the virtio devices.
 #[derive(Debug)]
 pub(crate) struct PlatformDevices {
     serial: Option<SerialPort>,
+    board: BoardDevices,
 }
 
 impl PlatformDevices {
     /// Those of a machine with this serial port.
     pub(crate) fn new(serial: Option<SerialPort>) -> Self {
-        Self { serial }
+        Self {
+            serial,
+            board: BoardDevices::default(),
+        }
     }
 
     /// Answers a vCPU's read.
     pub(crate) fn read(&mut self, place: Place, data: &mut [u8]) {
-        data.fill(arch::idle_byte(place));
+        self.board.read(place, data);
         if let Some(serial) = &mut self.serial {
             serial.read(place, data);
         }
@@ -27,7 +31,7 @@ impl PlatformDevices {
 
     /// Takes a vCPU's write. `Some` if it ends the machine.
     pub(crate) fn write(&mut self, place: Place, data: &[u8]) -> Option<VmExit> {
-        if arch::ends_machine(place, data) {
+        if self.board.write(place, data) {
             return Some(VmExit::Guest);
         }
         if let Some(serial) = &mut self.serial {

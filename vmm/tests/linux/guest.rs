@@ -101,7 +101,7 @@ fn devices() {
         .read_exact(&mut random)
         .unwrap();
     assert_ne!(random, [0; 64]);
-    // Without a clock in hardware, the kernel asks KVM for the time.
+    // From KVM or, where that does not tell it, from the machine's clock.
     let now = std::time::SystemTime::now();
     assert!(now > std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
 }

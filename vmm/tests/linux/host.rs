@@ -180,10 +180,13 @@ pub(crate) fn ends(host: &Host) {
     ends_by(host, |exit| *exit == VmExit::Guest);
 }
 
-/// The guest starts its machine anew, or its kernel gives up: by a triple fault, as it was told to
-/// (`reboot=t`).
+/// The guest starts its machine anew, or its kernel gives up: on x86_64 by a triple fault, as it was told to
+/// (`reboot=t`), elsewhere by the firmware.
 pub(crate) fn resets(host: &Host) {
-    ends_by(host, |exit| matches!(exit, VmExit::TripleFault { .. }));
+    ends_by(host, |exit| match vmm::config::Arch::HOST {
+        vmm::config::Arch::X86_64 => matches!(exit, VmExit::TripleFault { .. }),
+        vmm::config::Arch::Aarch64 => *exit == VmExit::Guest,
+    });
 }
 
 fn ends_by(host: &Host, is_expected: impl Fn(&VmExit) -> bool) {

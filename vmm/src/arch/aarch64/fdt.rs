@@ -1,5 +1,6 @@
 //! The device tree of a machine (Linux's `Documentation/devicetree/bindings/`, `arm/cpus.yaml`,
-//! `cpu/cpu-topology.txt`, `interrupt-controller/arm,gic*.yaml`, `timer/arm,arch_timer.yaml`).
+//! `cpu/cpu-topology.txt`, `interrupt-controller/arm,gic*.yaml`, `timer/arm,arch_timer.yaml`,
+//! `rtc/arm,pl031.yaml`, `clock/fixed-clock.yaml`).
 
 use vm_fdt::{Error, FdtReserveEntry, FdtWriter};
 
@@ -12,8 +13,12 @@ use crate::devices::MmioSlot;
 
 const GIC: u32 = 1;
 const SHARED_CACHE: u32 = 2;
+const PERIPHERAL_CLOCK: u32 = 3;
 const FIRST_PRIVATE_CACHE: u32 = 0x1000;
 const FIRST_CPU: u32 = 0x2000;
+
+/// In hertz, as other machines have it; nothing depends on it.
+const PERIPHERAL_CLOCK_RATE: u32 = 24_000_000;
 
 /// The level from which on a cache is one for all CPUs.
 const SHARED_LEVEL: u32 = 3;
@@ -68,6 +73,7 @@ pub(super) fn tree(machine: &Description<'_>) -> Result<Vec<u8>, Error> {
     })?;
     gic(&mut tree, machine)?;
     timer(&mut tree, machine)?;
+    clock(&mut tree)?;
     if machine.serial {
         let interrupt = [SPI, layout::SERIAL_GSI, EDGE_RISING];
         device_tree::serial(&mut tree, layout::SERIAL, &interrupt)?;
@@ -218,6 +224,23 @@ fn timer(tree: &mut FdtWriter, machine: &Description<'_>) -> Result<(), Error> {
     })
 }
 
+/// The real-time clock, without its alarm: nobody sleeps here.
+fn clock(tree: &mut FdtWriter) -> Result<(), Error> {
+    node(tree, "apb-pclk", |tree| {
+        tree.property_string("compatible", "fixed-clock")?;
+        tree.property_u32("#clock-cells", 0)?;
+        tree.property_u32("clock-frequency", PERIPHERAL_CLOCK_RATE)?;
+        tree.property_phandle(PERIPHERAL_CLOCK)
+    })?;
+    node(tree, &format!("rtc@{:x}", layout::CLOCK), |tree| {
+        let kinds = ["arm,pl031", "arm,primecell"];
+        tree.property_string_list("compatible", kinds.map(str::to_owned).into())?;
+        tree.property_array_u64("reg", &[layout::CLOCK, layout::CLOCK_SIZE])?;
+        tree.property_u32("clocks", PERIPHERAL_CLOCK)?;
+        tree.property_string("clock-names", "apb_pclk")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use vm_memory::GuestAddress;
@@ -289,6 +312,7 @@ mod tests {
             "ns16550a",
             "/serial@9000000",
             "l3-cache",
+            "rtc@9010000",
         ] {
             assert!(contains(&tree, text), "{text}");
         }

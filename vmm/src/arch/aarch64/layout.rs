@@ -8,6 +8,10 @@ pub(super) const GIC_DISTRIBUTOR: u64 = 0x0800_0000;
 pub(super) const GIC_CPU_INTERFACE: u64 = 0x0801_0000;
 /// The serial port's registers.
 pub(super) const SERIAL: u64 = 0x0900_0000;
+/// The real-time clock's registers.
+pub(super) const CLOCK: u64 = 0x0901_0000;
+/// Bytes of them.
+pub(super) const CLOCK_SIZE: u64 = 0x1000;
 /// The virtio-mmio devices' registers, [`MMIO_STRIDE`](crate::devices::MMIO_STRIDE) bytes a device.
 pub(crate) const VIRTIO_MMIO: u64 = 0x0a00_0000;
 /// Registers of the GICv3's redistributors, 128 KiB a vCPU.
@@ -25,7 +29,7 @@ pub(super) const DEVICE_TREE_SIZE: u64 = 0x10_0000;
 pub(super) const STOLEN_TIME: GuestAddress = GuestAddress(MEMORY + DEVICE_TREE_SIZE);
 /// Bytes of all of them: a page of 64 KiB, should the guest have such.
 pub(super) const STOLEN_TIME_SIZE: u64 = 0x1_0000;
-/// The 2 MiB boundary that the kernel is loaded at.
+/// The first 2 MiB boundary that the kernel can be loaded at.
 pub(super) const KERNEL: GuestAddress = GuestAddress(MEMORY + 0x20_0000);
 /// Kernel and initramfs are within so many bytes of the beginning of memory: the boot protocol
 /// wants one window of 32 GiB.

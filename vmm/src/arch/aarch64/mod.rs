@@ -16,7 +16,7 @@ pub(crate) use gic::Chipset;
 pub(crate) use layout::{
     FIRST_VIRTIO_GSI, MAX_DEVICES, MAX_VCPUS, SERIAL_GSI, VIRTIO_MMIO, memory_ranges,
 };
-pub(crate) use platform::{SERIAL, ends_machine, idle_byte};
+pub(crate) use platform::{BoardDevices, SERIAL};
 pub(crate) use self_test::{SELF_TEST_MEMORY, SELF_TEST_REPORT, enter_self_test};
 pub(crate) use syscalls::{EVENT_SYSCALLS, VCPU_IOCTLS};
 pub(crate) use vcpu::{VcpuTemplate, describe_vcpu, enter_kernel, registers};

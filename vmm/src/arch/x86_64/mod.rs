@@ -16,7 +16,7 @@ mod vm;
 pub(crate) use boot::load;
 pub(crate) use layout::{FIRST_VIRTIO_GSI, SERIAL_GSI, VIRTIO_MMIO};
 pub(crate) use memory::memory_ranges;
-pub(crate) use ports::{SERIAL, ends_machine, idle_byte};
+pub(crate) use ports::{BoardDevices, SERIAL};
 pub(crate) use self_test::{SELF_TEST_MEMORY, SELF_TEST_REPORT, enter_self_test};
 pub(crate) use syscalls::{EVENT_SYSCALLS, VCPU_IOCTLS};
 pub(crate) use tsc::tsc_khz;

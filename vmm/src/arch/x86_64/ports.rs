@@ -13,20 +13,28 @@ const SLEEP_ENABLE: u8 = 1 << 5;
 /// Where the serial port's registers begin.
 pub(crate) const SERIAL: Place = Place::Port(SERIAL_PORT);
 
-/// What is read where nothing is: ones, but a keyboard controller that is ready for a command.
-pub(crate) fn idle_byte(place: Place) -> u8 {
-    match place {
-        Place::Port(KEYBOARD_COMMAND_PORT) => 0,
-        _ => 0xff,
-    }
-}
+/// What this architecture has beside the serial port: the places that end a machine. The time is
+/// KVM's to tell (kvmclock).
+#[derive(Debug, Default)]
+pub(crate) struct BoardDevices;
 
-/// Whether a write is a reset or a power-off.
-pub(crate) fn ends_machine(place: Place, data: &[u8]) -> bool {
-    const POWER_OFF: u8 = SLEEP_ENABLE | SLEEP_TYPE_OFF << 2;
-    matches!(
-        (place, data),
-        (Place::Port(KEYBOARD_COMMAND_PORT), [RESET_COMMAND])
-            | (Place::Port(SLEEP_CONTROL_PORT), [POWER_OFF])
-    )
+impl BoardDevices {
+    /// Answers a vCPU's read: ones, where nothing is, but a keyboard controller that is ready for a
+    /// command.
+    pub(crate) fn read(&mut self, place: Place, data: &mut [u8]) {
+        data.fill(match place {
+            Place::Port(KEYBOARD_COMMAND_PORT) => 0,
+            _ => 0xff,
+        });
+    }
+
+    /// Takes a vCPU's write. True if it is a reset or a power-off.
+    pub(crate) fn write(&mut self, place: Place, data: &[u8]) -> bool {
+        const POWER_OFF: u8 = SLEEP_ENABLE | SLEEP_TYPE_OFF << 2;
+        matches!(
+            (place, data),
+            (Place::Port(KEYBOARD_COMMAND_PORT), [RESET_COMMAND])
+                | (Place::Port(SLEEP_CONTROL_PORT), [POWER_OFF])
+        )
+    }
 }
