@@ -174,7 +174,7 @@ impl Kernel {
         }
     }
 
-    /// Its configuration allows to start it at a random address (KASLR), by a loader on x86_64.
+    /// Its configuration allows to start it at a random address (KASLR).
     #[must_use]
     pub fn can_be_moved(&self) -> bool {
         self.config.is_built_in("CONFIG_RANDOMIZE_BASE")

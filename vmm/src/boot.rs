@@ -101,6 +101,14 @@ pub(crate) fn seed<const N: usize>() -> Result<[u8; N], StartError> {
     Ok(seed)
 }
 
+/// A random multiple of `step`, at most `room`: how far to move a kernel. Both in bytes.
+///
+/// # Errors
+/// If the host gives no random numbers.
+pub(crate) fn random_distance(room: u64, step: u64) -> Result<u64, StartError> {
+    Ok(u64::from_le_bytes(seed()?) % (room / step + 1) * step)
+}
+
 /// Writes to guest memory.
 pub(crate) fn write(
     memory: &GuestRam,

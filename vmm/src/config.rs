@@ -33,8 +33,9 @@ pub struct VmConfig {
     pub kernel: PathBuf,
     /// The initramfs: its parts are put one after the other, each padded to 4 bytes.
     pub initramfs: Vec<InitramfsPart>,
-    /// Lets an x86_64 kernel with relocations behind its ELF file start at random addresses, physical and
-    /// its own (KASLR). Other kernels move by themselves or not at all.
+    /// Starts the kernel at random addresses (KASLR), if it can be moved: on x86_64 by the relocations behind
+    /// its ELF file, physical and its own addresses. An arm64 Image is put at a random physical address, and
+    /// chooses its own by the device tree's seed unless the command line says `nokaslr`.
     pub kaslr: bool,
     /// The kernel's command line, without what a backend adds to describe its own devices.
     pub command_line: String,

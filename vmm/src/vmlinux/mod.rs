@@ -96,8 +96,7 @@ impl Vmlinux {
         if !self.moves() {
             return Ok(0);
         }
-        let places = end.saturating_sub(self.range().end) / ALIGNMENT + 1;
-        Ok(u64::from_le_bytes(boot::seed()?) % places * ALIGNMENT)
+        boot::random_distance(end.saturating_sub(self.range().end), ALIGNMENT)
     }
 
     /// Changes it to run `distance` bytes higher in its address space. `offset` tells where in `image` a

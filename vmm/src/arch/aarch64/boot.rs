@@ -1,7 +1,10 @@
 //! Loading Linux by its boot protocol (`Documentation/arch/arm64/booting.rst`).
 
-use linux_loader::loader::{KernelLoader, PE};
-use vm_memory::{Bytes, GuestAddress};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use linux_loader::loader::{KernelLoader, PE, arm64_image_header};
+use vm_memory::{ByteValued, GuestAddress};
 
 use super::caches::Cache;
 use super::{Chipset, fdt, layout};
@@ -11,8 +14,12 @@ use crate::config::{Discovery, VmConfig};
 use crate::devices::MmioSlot;
 use crate::memory::GuestRam;
 
-/// Where an Image says how much memory it takes from its beginning.
-const IMAGE_SIZE: u64 = 16;
+/// "ARM\x64", in an Image's header.
+const MAGIC: u32 = 0x644d_5241;
+/// In an Image's flags: its base may be anywhere in memory (bit 3, since Linux 4.6).
+const ANYWHERE: u64 = 1 << 3;
+/// Images are loaded at multiples of this.
+const ALIGNMENT: u64 = 2 << 20;
 
 /// Where and how the first vCPU starts.
 #[derive(Clone, Copy, Debug)]
@@ -38,9 +45,17 @@ pub(crate) fn load(
             "Devices are found by the device tree only on aarch64".into(),
         ));
     }
-    let (address, kernel_end) = load_kernel(memory, config)?;
+    let mut file = boot::open_kernel(&config.kernel)?;
+    let image = Image::of(&file, config)?;
+    let kernel_end = layout::KERNEL.0.saturating_add(image.size);
     let window = layout::MEMORY + config.memory.min(layout::BOOT_WINDOW);
     let ramdisk = boot::load_initramfs(memory, config, kernel_end..window)?;
+    let distance = if config.kaslr && image.runs_anywhere {
+        boot::random_distance(ramdisk.address.0 - kernel_end, ALIGNMENT)?
+    } else {
+        0
+    };
+    let address = load_kernel(memory, config, &mut file, layout::KERNEL.0 + distance)?;
     let tree = fdt::tree(&fdt::Description {
         command_line: &boot::check_command_line(
             config.command_line.clone(),
@@ -64,20 +79,42 @@ pub(crate) fn load(
     })
 }
 
-/// Loads the Image. Returns where it is and where what it takes ends, which is behind the file's end.
-fn load_kernel(memory: &GuestRam, config: &VmConfig) -> Result<(GuestAddress, u64), StartError> {
-    let mut file = boot::open_kernel(&config.kernel)?;
-    let kernel = PE::load(memory, Some(layout::KERNEL), &mut file, None).map_err(|error| {
+/// What an Image says of itself.
+#[derive(Clone, Copy, Debug)]
+struct Image {
+    /// Bytes from the base that it is loaded at to the end of what it takes, which is behind the file's
+    /// end.
+    size: u64,
+    /// It runs at any base, and uses the memory below as well.
+    runs_anywhere: bool,
+}
+
+impl Image {
+    fn of(file: &File, config: &VmConfig) -> Result<Self, StartError> {
+        let mut header = arm64_image_header::default();
+        file.read_exact_at(header.as_mut_slice(), 0)
+            .map_err(|error| boot::cannot_load(config, &error.to_string()))?;
+        if u32::from_le(header.magic) != MAGIC {
+            return Err(boot::cannot_load(config, "it is not an arm64 Image"));
+        }
+        let offset = u64::from_le(header.text_offset);
+        Ok(Self {
+            size: offset.saturating_add(u64::from_le(header.image_size)),
+            runs_anywhere: u64::from_le(header.flags) & ANYWHERE != 0,
+        })
+    }
+}
+
+/// Loads the Image to `base`, a multiple of [`ALIGNMENT`]. Gives its first instruction.
+fn load_kernel(
+    memory: &GuestRam,
+    config: &VmConfig,
+    file: &mut File,
+    base: u64,
+) -> Result<GuestAddress, StartError> {
+    let kernel = PE::load(memory, Some(GuestAddress(base)), file, None).map_err(|error| {
         let reason = format!("it is not an arm64 Image or does not fit ({error})");
         boot::cannot_load(config, &reason)
     })?;
-    let address = boot::check_entry(memory, config, kernel.kernel_load)?;
-    let size: u64 = memory
-        .read_obj(GuestAddress(address.0 + IMAGE_SIZE))
-        .map_err(|error| boot::cannot_load(config, &error.to_string()))?;
-    let end = address
-        .0
-        .saturating_add(u64::from_le(size))
-        .max(kernel.kernel_end);
-    Ok((address, end))
+    boot::check_entry(memory, config, kernel.kernel_load)
 }
