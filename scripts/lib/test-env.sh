@@ -15,6 +15,7 @@
 #   TERRARIUM_TEST_HOME        a store of terrarium with that kernel, both images and their disks; also
 #                              TERRARIUM_HOME, so that no test comes near the user's own
 #   TERRARIUM_TEST_HOME_ARM64  a store with the kernel and the stand-in for arm64, and its disk
+#   TERRARIUM_TEST_CPUS        for some whole-program tests: how many CPUs their machines have
 #   TERRARIUM_TEST_BACKEND     for the whole-program tests: the backend, `kvm` or `qemu`
 #   TERRARIUM_TEST_KVM         set where KVM is known to be usable, so that a test may not skip it
 #
@@ -46,6 +47,31 @@ need_registry() {
 	PATH=$tools:$PATH
 }
 
+# The same and skopeo for an emulated aarch64 host, with the libraries that they need: a tree to lay over
+# this machine's files. Sets $arm64_tools.
+need_arm64_tools() {
+	local packages=(docker-registry skopeo libc6 libgpgme11 libdevmapper1.02.1 libassuan0 libgpg-error0
+		libselinux1 libudev1 libpcre2-8-0)
+	local debs
+	mapfile -t debs < <("$root/scripts/debian-package" --arch arm64 "${packages[@]}")
+	((${#debs[@]} == ${#packages[@]})) || die "tools for arm64 cannot be fetched"
+	arm64_tools=$lab/tools-arm64-$(key_of "${debs[@]##*/}")
+	make_once "$arm64_tools" unpack_arm64_tools "${debs[@]}"
+}
+
+unpack_arm64_tools() { # DEB... FOLDER
+	local folder=${*: -1} deb
+	mkdir -p "$folder"/usr/{bin,lib}
+	# As on a merged system, or /lib would hide this machine's.
+	ln -s usr/lib "$folder/lib"
+	for deb in "${@:1:$#-1}"; do
+		dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$folder" --keep-directory-symlink \
+			--exclude ./usr/share --exclude ./usr/libexec --exclude ./etc --exclude ./var \
+			--exclude ./sbin --exclude ./usr/sbin
+	done
+	find "$folder/usr/bin" -mindepth 1 ! -name docker-registry ! -name skopeo -delete
+}
+
 need_busybox() {
 	local deb
 	if [[ ! -x $lab/tools/busybox ]]; then
@@ -73,12 +99,11 @@ test_files() {
 	export TERRARIUM_TEST_{BUSYBOX,KERNEL_DEB,KERNEL_DEB_AMD64,KERNEL_DEB_ARM64,STANDIN,STANDIN_ARM64,PYTHON,PLATFORMS}
 }
 
-# What only the kernels stage needs.
-test_kernels() {
-	TERRARIUM_TEST_KERNEL_DEB_ORDINARY=$("$root/scripts/debian-package" \
-		"linux-image-$(dpkg --print-architecture)")
+# What only the tests of every kind of kernel need.
+test_kernels() { # ARCH DEBIAN_ARCH
+	TERRARIUM_TEST_KERNEL_DEB_ORDINARY=$("$root/scripts/debian-package" --arch "$2" "linux-image-$2")
 	TERRARIUM_TEST_ALPINE_REPOSITORY=$("$root/tests/fixtures/alpine-repository" "$TERRARIUM_TEST_KERNEL_DEB")
-	TERRARIUM_TEST_KERNEL_MINIMAL=$("$root/scripts/build-kernel")
+	TERRARIUM_TEST_KERNEL_MINIMAL=$("$root/scripts/build-kernel" --arch "$1")
 	TERRARIUM_TEST_KERNEL_MINIMAL_ARM64=$("$root/scripts/build-kernel" --arch aarch64)
 	export TERRARIUM_TEST_KERNEL_{DEB_ORDINARY,MINIMAL,MINIMAL_ARM64} TERRARIUM_TEST_ALPINE_REPOSITORY
 }
@@ -89,22 +114,34 @@ test_home() {
 	export TERRARIUM_TEST_HOME_ARM64=$lab/home-arm64
 	TERRARIUM_TEST_GUEST_INIT=$(find "$root"/target/release/build/terrarium-*/out/guest-init \
 		-path '*/guest/guest-init' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2-)
-	fill_home "$TERRARIUM_TEST_HOME" "linux/$(dpkg --print-architecture)" "$TERRARIUM_TEST_KERNEL_DEB" \
+	fill_home "$TERRARIUM_TEST_HOME" "linux/$(dpkg --print-architecture)" --deb "$TERRARIUM_TEST_KERNEL_DEB" \
 		"$TERRARIUM_TEST_STANDIN" "$TERRARIUM_TEST_PYTHON"
-	fill_home "$TERRARIUM_TEST_HOME_ARM64" linux/arm64 "$TERRARIUM_TEST_KERNEL_DEB_ARM64" \
+	fill_home "$TERRARIUM_TEST_HOME_ARM64" linux/arm64 --deb "$TERRARIUM_TEST_KERNEL_DEB_ARM64" \
 		"$TERRARIUM_TEST_STANDIN_ARM64"
 }
 
+# A store as TERRARIUM_TEST_HOME_ARM64, but with the minimal kernel. Prints it.
+minimal_home_arm64() {
+	local home=$lab/home-arm64-minimal
+	fill_home "$home" linux/arm64 --vmlinuz "$TERRARIUM_TEST_KERNEL_MINIMAL/vmlinuz" \
+		--config "$TERRARIUM_TEST_KERNEL_MINIMAL/config" "$TERRARIUM_TEST_STANDIN_ARM64"
+	echo "$home"
+}
+
 # A store with a kernel, images and their disks; made anew when these or the command change.
-fill_home() { # HOME PLATFORM KERNEL_DEB LAYOUT...
-	local home=$1 platform=$2 kernel=$3 inputs layout image
-	shift 3
-	inputs=$(printf '%s\n' "$kernel" "$@" && sha256sum "$terrarium")
+fill_home() { # HOME PLATFORM (--OPTION FILE)... LAYOUT...
+	local home=$1 platform=$2 kernel=() inputs layout image
+	shift 2
+	inputs=$(printf '%s\n' "$@" && sha256sum "$terrarium")
+	while [[ $1 == --* ]]; do
+		kernel+=("$1" "$2")
+		shift 2
+	done
 	[[ ! -d $home || $(cat "$home.inputs" 2>/dev/null) != "$inputs" ]] || return 0
 	say "filling the store for the tests of $platform"
 	rm -rf "$home"
 	local -x TERRARIUM_HOME=$home
-	"$terrarium" kernel import --deb "$kernel" >&2
+	"$terrarium" kernel import "${kernel[@]}" >&2
 	for layout; do
 		image=$("$terrarium" load --quiet "$layout")
 		"$terrarium" disk --quiet --pull never --platform "$platform" "$image" >&2

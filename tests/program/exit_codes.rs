@@ -46,8 +46,10 @@ fn a_signal_to_us_reaches_the_command() {
 #[test]
 fn under_nohup_a_hangup_is_nothing() {
     let inner = shell([], "echo ready; read line; echo $line");
-    let mut command = Command::new("nohup");
+    let mut command = Command::new("sh");
+    // What nohup(1) does to signals.
     command
+        .args(["-c", r#"trap '' HUP; exec "$0" "$@""#])
         .arg(inner.get_program())
         .arg("run")
         .arg("--interactive");

@@ -48,6 +48,10 @@ pub fn terrarium() -> Command {
 pub fn run<const N: usize>(options: [&str; N], image: &str) -> Command {
     let mut command = terrarium();
     command.args(["run", "--backend", &backend(), "--quiet"]);
+    // Set only for tests that do not say it themselves.
+    if let Ok(cpus) = env::var("TERRARIUM_TEST_CPUS") {
+        command.args(["--cpus", &cpus]);
+    }
     command.args(options).arg(image);
     command
 }
