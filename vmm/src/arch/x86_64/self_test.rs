@@ -8,6 +8,7 @@ use kvm_ioctls::VcpuFd;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::Chipset;
+use super::vcpu::enter_long_mode;
 use crate::devices::Place;
 use crate::self_test::program;
 
@@ -54,30 +55,7 @@ pub(crate) fn enter_self_test(
 ) -> io::Result<()> {
     write_memory(memory).map_err(io::Error::other)?;
     let mut sregs = vcpu.get_sregs()?;
-    let segment = kvm_segment {
-        limit: 0xffff_ffff,
-        present: 1,
-        s: 1,
-        g: 1,
-        ..Default::default()
-    };
-    sregs.cs = kvm_segment {
-        selector: KERNEL_CODE,
-        type_: 0xb,
-        l: 1,
-        ..segment
-    };
-    let data = kvm_segment {
-        selector: KERNEL_DATA,
-        type_: 0x3,
-        db: 1,
-        ..segment
-    };
-    sregs.ds = data;
-    sregs.es = data;
-    sregs.fs = data;
-    sregs.gs = data;
-    sregs.ss = data;
+    enter_long_mode(&mut sregs, KERNEL_CODE, KERNEL_DATA, PML4);
     sregs.tr = kvm_segment {
         base: TSS,
         limit: TSS_LIMIT.into(),
@@ -96,10 +74,7 @@ pub(crate) fn enter_self_test(
         limit: IDT_LIMIT,
         ..Default::default()
     };
-    sregs.cr3 = PML4;
-    sregs.cr4 |= 1 << 5; // PAE
-    sregs.cr0 |= 1 | 1 << 31; // PE, PG
-    sregs.efer |= 1 | 1 << 8 | 1 << 10; // SCE, LME, LMA
+    sregs.efer |= 1; // SCE
     vcpu.set_sregs(&sregs)?;
     vcpu.set_regs(&kvm_regs {
         rip: CODE,

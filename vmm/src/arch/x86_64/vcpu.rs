@@ -4,7 +4,7 @@ use std::io;
 
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_dtable, kvm_fpu, kvm_lapic_state, kvm_msr_entry,
-    kvm_regs, kvm_segment,
+    kvm_regs, kvm_segment, kvm_sregs,
 };
 use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 use vm_memory::{Bytes, GuestAddress};
@@ -187,6 +187,27 @@ fn write_tables(memory: &GuestRam) -> Result<(), vm_memory::GuestMemoryError> {
 
 fn set_system_registers(vcpu: &VcpuFd) -> io::Result<()> {
     let mut sregs = vcpu.get_sregs()?;
+    enter_long_mode(&mut sregs, BOOT_CS, BOOT_DS, PML4.0);
+    sregs.tr = kvm_segment {
+        limit: 0xffff_ffff,
+        selector: BOOT_TSS,
+        type_: 0xb,
+        present: 1,
+        g: 1,
+        ..Default::default()
+    };
+    sregs.gdt = kvm_dtable {
+        base: GDT.0,
+        limit: 39,
+        ..Default::default()
+    };
+    sregs.idt = kvm_dtable::default();
+    vcpu.set_sregs(&sregs)?;
+    Ok(())
+}
+
+/// 64-bit mode with flat segments of these selectors, and with page tables at `pml4`.
+pub(super) fn enter_long_mode(sregs: &mut kvm_sregs, code: u16, data: u16, pml4: u64) {
     let segment = kvm_segment {
         limit: 0xffff_ffff,
         present: 1,
@@ -195,13 +216,13 @@ fn set_system_registers(vcpu: &VcpuFd) -> io::Result<()> {
         ..Default::default()
     };
     sregs.cs = kvm_segment {
-        selector: BOOT_CS,
+        selector: code,
         type_: 0xb,
         l: 1,
         ..segment
     };
     let data = kvm_segment {
-        selector: BOOT_DS,
+        selector: data,
         type_: 3,
         db: 1,
         ..segment
@@ -211,22 +232,8 @@ fn set_system_registers(vcpu: &VcpuFd) -> io::Result<()> {
     sregs.fs = data;
     sregs.gs = data;
     sregs.ss = data;
-    sregs.tr = kvm_segment {
-        selector: BOOT_TSS,
-        type_: 0xb,
-        s: 0,
-        ..segment
-    };
-    sregs.gdt = kvm_dtable {
-        base: GDT.0,
-        limit: 39,
-        ..Default::default()
-    };
-    sregs.idt = kvm_dtable::default();
-    sregs.cr3 = PML4.0;
+    sregs.cr3 = pml4;
     sregs.cr4 |= 1 << 5; // PAE
     sregs.cr0 |= 1 | 1 << 31; // PE, PG
     sregs.efer |= 1 << 8 | 1 << 10; // LME, LMA
-    vcpu.set_sregs(&sregs)?;
-    Ok(())
 }
