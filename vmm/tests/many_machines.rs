@@ -10,12 +10,9 @@ use std::io::Read;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use support::bare_metal::{ARRIVED, RESET, run};
+use support::bare_metal::{PROGRAMS, run};
 use support::{stop, wait};
 use vmm::VmExit;
-
-/// `cli; hlt`, and again.
-const HALT: &[u8] = &[0xfa, 0xf4, 0xeb, 0xfd];
 
 /// Open descriptors, threads, and child processes, running or not waited for.
 fn belongings() -> (usize, usize, usize) {
@@ -50,14 +47,16 @@ fn allow_descriptors() {
 #[test]
 fn machines_leave_nothing_behind() {
     allow_descriptors();
-    let Some((mut first, output)) = run(2, &[RESET]) else {
+    let Some((mut first, output)) = run(2, &[PROGRAMS.reset]) else {
         return;
     };
     wait(&mut *first, Duration::from_secs(60));
     drop((first, output));
     let before = belongings();
 
-    let machines: Vec<_> = (0..64).map(|_| run(1, &[ARRIVED, HALT]).unwrap()).collect();
+    let machines: Vec<_> = (0..64)
+        .map(|_| run(1, &[PROGRAMS.arrived, PROGRAMS.halt]).unwrap())
+        .collect();
     assert_eq!(children().len(), 64);
     for (mut machine, mut output) in machines {
         let mut said = [0];
@@ -69,7 +68,7 @@ fn machines_leave_nothing_behind() {
     assert_eq!(belongings(), before);
 
     for _ in 0..40 {
-        let (mut machine, _output) = run(2, &[RESET]).unwrap();
+        let (mut machine, _output) = run(2, &[PROGRAMS.reset]).unwrap();
         let exit = wait(&mut *machine, Duration::from_secs(60));
         assert_eq!(exit, Some(VmExit::Guest));
     }

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use vmm::config::{Arch, Discovery};
+use vmm::config::Arch;
 use vmm::{Machine, VmConfig, VmExit};
+
+use self::bare_metal::PROGRAMS;
 
 /// A machine of one vCPU without any device, to add to.
 #[allow(dead_code, reason = "each test takes what it needs")]
@@ -21,7 +23,7 @@ pub(crate) fn config(kernel: PathBuf) -> VmConfig {
         kaslr: true,
         initramfs: Vec::new(),
         command_line: String::new(),
-        discovery: Discovery::Acpi,
+        discovery: PROGRAMS.discovery,
         disks: Vec::new(),
         ports: Vec::new(),
         serial: None,

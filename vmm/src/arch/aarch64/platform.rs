@@ -63,13 +63,13 @@ mod tests {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         assert!(u64::from(read(&mut devices, 0)).abs_diff(now.as_secs()) <= 2);
         // The peripheral and PrimeCell identification registers (Arm DDI 0224, table 3-1).
-        let of = |devices: &mut _, first| {
-            (0..4)
-                .map(move |i| first + 4 * i)
-                .fold(0, |id, offset| id >> 8 | read(devices, offset) << 24)
+        let mut identity = |first: u64| {
+            (0..4).fold(0, |id, register| {
+                id >> 8 | read(&mut devices, first + 4 * register) << 24
+            })
         };
-        assert_eq!(of(&mut devices, 0xfe0), 0x0004_1031);
-        assert_eq!(of(&mut devices, 0xff0), 0xb105_f00d);
+        assert_eq!(identity(0xfe0), 0x0004_1031);
+        assert_eq!(identity(0xff0), 0xb105_f00d);
     }
 
     #[test]

@@ -1,51 +1,55 @@
 //! Machines whose "kernel" is a few instructions.
 
+mod aarch64;
+mod x86_64;
+
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use tempfile::NamedTempFile;
 use vmm::backend::kvm::Kvm;
-use vmm::config::{Disk, Port, Writes};
+use vmm::config::{Arch, Discovery, Disk, Port, Writes};
 use vmm::{Backend, Machine, SelfTestError, VmConfig};
 
 use super::config;
 
-/// Where programs are loaded.
-const ADDRESS: u64 = 0x10_0000;
+/// What the tests need of an architecture.
+#[derive(Clone, Copy)]
+pub(crate) struct Programs {
+    /// Makes the file of a kernel that is this code.
+    file: fn(&[u8]) -> Vec<u8>,
+    pub(crate) discovery: Discovery,
+    /// More vCPUs than a machine can have.
+    pub(crate) too_many_vcpus: Option<u8>,
+    pub(crate) reset: &'static [u8],
+    pub(crate) power_off: &'static [u8],
+    /// Says on the serial port that the program came this far, by a dot.
+    pub(crate) arrived: &'static [u8],
+    pub(crate) say_hi: &'static [u8],
+    pub(crate) say_for_ever: &'static [u8],
+    /// Sleeps, without a way to wake up.
+    pub(crate) halt: &'static [u8],
+    pub(crate) spin: &'static [u8],
+    /// Makes the devices' registers accessible, which the next ones need.
+    pub(crate) map_devices: &'static [u8],
+    /// Writes and reads all registers of the first devices and behind, words and parts of words.
+    pub(crate) touch_devices: &'static [u8],
+    pub(crate) read_device: &'static [u8],
+    pub(crate) notify_for_ever: &'static [u8],
+    pub(crate) reset_device_for_ever: &'static [u8],
+}
 
-/// `mov al, 0xfe; out 0x64, al`: a reset by the keyboard controller.
-pub(crate) const RESET: &[u8] = &[0xb0, 0xfe, 0xe6, 0x64];
+/// The programs for this host.
+pub(crate) const PROGRAMS: Programs = match Arch::HOST {
+    Arch::X86_64 => x86_64::PROGRAMS,
+    Arch::Aarch64 => aarch64::PROGRAMS,
+};
 
-/// Says on the serial port that the program came this far:
-/// `mov dx, 0x3f8; mov al, '.'; out dx, al`.
-pub(crate) const ARRIVED: &[u8] = &[0x66, 0xba, 0xf8, 0x03, 0xb0, b'.', 0xee];
-
-/// An ELF executable of one segment that starts with its first byte.
+/// A kernel's file.
 pub(crate) fn kernel(code: &[u8]) -> NamedTempFile {
-    let mut elf = Vec::new();
-    elf.extend_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
-    for half in [2_u16, 62] {
-        elf.extend_from_slice(&half.to_le_bytes());
-    }
-    elf.extend_from_slice(&1_u32.to_le_bytes());
-    for word in [ADDRESS, 64, 0] {
-        elf.extend_from_slice(&word.to_le_bytes());
-    }
-    elf.extend_from_slice(&0_u32.to_le_bytes());
-    for half in [64_u16, 56, 1, 64, 0, 0] {
-        elf.extend_from_slice(&half.to_le_bytes());
-    }
-    let size = u64::try_from(code.len()).unwrap();
-    for word in [1_u32, 5] {
-        elf.extend_from_slice(&word.to_le_bytes());
-    }
-    for word in [120, ADDRESS, ADDRESS, size, size, 1] {
-        elf.extend_from_slice(&word.to_le_bytes());
-    }
-    elf.extend_from_slice(code);
     let mut file = NamedTempFile::new().unwrap();
-    file.write_all(&elf).unwrap();
+    file.write_all(&(PROGRAMS.file)(code)).unwrap();
     file
 }
 
