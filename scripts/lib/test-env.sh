@@ -48,10 +48,10 @@ need_registry() {
 }
 
 # The same and skopeo for an emulated aarch64 host, with the libraries that they need: a tree to lay over
-# this machine's files. Sets $arm64_tools.
+# this machine's files, with a static /bin/true. Sets $arm64_tools.
 need_arm64_tools() {
 	local packages=(docker-registry skopeo libc6 libgpgme11 libdevmapper1.02.1 libassuan0 libgpg-error0
-		libselinux1 libudev1 libpcre2-8-0)
+		libselinux1 libudev1 libpcre2-8-0 busybox-static)
 	local debs
 	mapfile -t debs < <("$root/scripts/debian-package" --arch arm64 "${packages[@]}")
 	((${#debs[@]} == ${#packages[@]})) || die "tools for arm64 cannot be fetched"
@@ -70,6 +70,9 @@ unpack_arm64_tools() { # DEB... FOLDER
 			--exclude ./sbin --exclude ./usr/sbin
 	done
 	find "$folder/usr/bin" -mindepth 1 ! -name docker-registry ! -name skopeo -delete
+	# A program for tests that execute one.
+	mv "$folder/bin/busybox" "$folder/usr/bin/true"
+	rmdir "$folder/bin"
 }
 
 need_busybox() {
