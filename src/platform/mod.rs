@@ -13,6 +13,7 @@ use kernels::{Arch, Emulator, Emulators, Kernel};
 pub use choice::{Choice, check};
 pub use list::{PlatformsOptions, run};
 use serde::Serialize;
+use vmm::has_32_bit_mode;
 
 /// How a guest runs an image's programs; the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -28,15 +29,15 @@ pub enum Way {
 }
 
 impl Way {
-    /// The way in guests that boot `kernel`.
+    /// The way in guests that boot `kernel` on this host's CPU.
     pub fn on(kernel: &Kernel, image: &Platform) -> Self {
         match Self::of(kernel.arch(), image) {
-            Self::Compat if !kernel.runs_32_bit() => Self::Emulated,
+            Self::Compat if !(kernel.runs_32_bit() && has_32_bit_mode()) => Self::Emulated,
             way => way,
         }
     }
 
-    /// The way in guests of an architecture, with a kernel that knows all that the CPU can.
+    /// The way in guests of an architecture, with a CPU and a kernel that know all of it.
     pub fn of(guest: Arch, image: &Platform) -> Self {
         match (guest, image.architecture()) {
             (Arch::X86_64, "amd64") | (Arch::Aarch64, "arm64") => Self::Native,

@@ -1,5 +1,6 @@
 //! The options that shape the command's surroundings.
 
+use std::collections::BTreeSet;
 use std::env::consts::ARCH;
 use std::fs;
 
@@ -120,6 +121,38 @@ kib = int(open('/proc/meminfo').readline().split()[1])
 print os.sysconf('SC_NPROCESSORS_ONLN'), 150000 < kib < 262144";
     let output = output(&mut python2(["--memory", "256m", "--cpus", "1.5"], program));
     assert_output(&output, 0, "2 True\n");
+}
+
+/// What `/proc/cpuinfo` says that the first CPU can.
+fn cpu_features(cpuinfo: &str) -> BTreeSet<String> {
+    let mut lines = cpuinfo.lines();
+    let line = lines.find(|line| line.starts_with("flags") || line.starts_with("Features"));
+    let (_, features) = line.unwrap().split_once(':').unwrap();
+    features.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_cpu_can_what_the_hosts_can() {
+    // QEMU translates programs for a CPU of its own.
+    if backend() != "kvm" {
+        return;
+    }
+    let host = cpu_features(&fs::read_to_string("/proc/cpuinfo").unwrap());
+    let got = output(&mut shell([], "cat /proc/cpuinfo; dmesg"));
+    let text = String::from_utf8_lossy(&got.stdout);
+    let guest = cpu_features(&text);
+    // Vectors and pointer authentication; what the host has none of, the guest has none of.
+    for name in ["sse4_2", "avx2", "asimd", "sve", "paca", "pacg"] {
+        let (host, guest) = (host.contains(name), guest.contains(name));
+        assert_eq!(host, guest, "{name}: {text}");
+    }
+    // A guest of arm64 is told how much of its time others took; one of x86_64 reads KVM's clock.
+    let paravirtual = if ARCH == "aarch64" {
+        "using stolen time PV"
+    } else {
+        "kvm-clock"
+    };
+    assert!(text.contains(paravirtual), "{text}");
 }
 
 #[test]

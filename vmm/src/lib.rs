@@ -8,6 +8,7 @@ pub mod backend;
 mod boot;
 pub mod config;
 mod confinement;
+mod cpu;
 mod devices;
 mod initramfs;
 mod memory;
@@ -20,5 +21,6 @@ mod vmlinux;
 
 pub use backend::{Backend, Machine, StartError, VmExit};
 pub use config::VmConfig;
+pub use cpu::has_32_bit_mode;
 pub use self_test::{SelfTestError, check_kvm, self_test};
 pub use stats::Stats;

@@ -17,7 +17,7 @@ impl PlatformDevices {
     pub(crate) fn new(serial: Option<SerialPort>) -> Self {
         Self {
             serial,
-            board: BoardDevices::default(),
+            board: BoardDevices::new(),
         }
     }
 

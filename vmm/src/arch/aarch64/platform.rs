@@ -14,12 +14,17 @@ pub(crate) const SERIAL: Place = Place::Memory(layout::SERIAL);
 const CLOCK: Place = Place::Memory(layout::CLOCK);
 
 /// What this architecture has beside: a PL031, because KVM tells no guest of arm64 the time of day.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct BoardDevices {
     clock: Rtc<NoEvents>,
 }
 
 impl BoardDevices {
+    /// Those of a new machine, with the host's time.
+    pub(crate) fn new() -> Self {
+        Self { clock: Rtc::new() }
+    }
+
     /// Answers a vCPU's read: ones, where nothing is.
     pub(crate) fn read(&mut self, place: Place, data: &mut [u8]) {
         data.fill(0xff);
@@ -59,7 +64,7 @@ mod tests {
 
     #[test]
     fn the_clock_is_the_hosts_and_says_what_it_is() {
-        let mut devices = BoardDevices::default();
+        let mut devices = BoardDevices::new();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         assert!(u64::from(read(&mut devices, 0)).abs_diff(now.as_secs()) <= 2);
         // The peripheral and PrimeCell identification registers (Arm DDI 0224, table 3-1).
@@ -74,7 +79,7 @@ mod tests {
 
     #[test]
     fn setting_the_clock_is_this_machines_affair() {
-        let mut devices = BoardDevices::default();
+        let mut devices = BoardDevices::new();
         let load = Place::Memory(layout::CLOCK + 8);
         assert!(!devices.write(load, &1_000_u32.to_le_bytes()));
         assert!((1_000..1_010).contains(&read(&mut devices, 0)));
@@ -82,7 +87,7 @@ mod tests {
 
     #[test]
     fn there_is_nothing_beside_it() {
-        let mut devices = BoardDevices::default();
+        let mut devices = BoardDevices::new();
         for place in [layout::CLOCK - 4, layout::CLOCK + layout::CLOCK_SIZE, 0] {
             let mut data = [0; 4];
             devices.read(Place::Memory(place), &mut data);

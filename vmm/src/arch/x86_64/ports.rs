@@ -15,10 +15,15 @@ pub(crate) const SERIAL: Place = Place::Port(SERIAL_PORT);
 
 /// What this architecture has beside the serial port: the places that end a machine. The time is
 /// KVM's to tell (kvmclock).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct BoardDevices;
 
 impl BoardDevices {
+    /// Those of a new machine.
+    pub(crate) fn new() -> Self {
+        Self
+    }
+
     /// Answers a vCPU's read: ones, where nothing is, but a keyboard controller that is ready for a
     /// command.
     pub(crate) fn read(&mut self, place: Place, data: &mut [u8]) {
