@@ -12,7 +12,8 @@ use serde_json::Value;
 use crate::support::registry::Registry;
 use crate::support::store::Store;
 use crate::support::{
-    assert_output, assert_refused, backend, given, output, signal, started, terrarium,
+    assert_output, assert_refused, backend, given, output, output_with_input, signal, started,
+    terrarium,
 };
 
 /// A platform of the list, and what its programs should find.
@@ -236,6 +237,19 @@ fn an_image_for_another_platform_alone_is_emulated_and_that_is_said_once() {
         /tmp/nobodys -S -c 'import os; print(os.geteuid())'";
     let mut stored = store.run(["--pull", "never"], &image);
     assert_output(&output(stored.args(["sh", "-c", script])), 0, "65534\n");
+
+    // And may start programs of yet another machine, with the arguments that they are given.
+    let busybox = std::fs::read(given("TERRARIUM_TEST_BUSYBOX")).unwrap();
+    let machine = match busybox[18] {
+        62 => "x86_64",
+        183 => "aarch64",
+        other => panic!("the machine of ELF files with number {other}"),
+    };
+    let script = "cat >/tmp/busybox; chmod 755 /tmp/busybox
+        uname -m; /tmp/busybox uname -m; /tmp/busybox echo a 'b c'";
+    let mut stored = store.run(["--pull", "never", "-i"], &image);
+    let got = output_with_input(stored.args(["sh", "-c", script]), busybox);
+    assert_output(&got, 0, format!("s390x\n{machine}\na b c\n"));
 }
 
 /// How a platform runs, and what is missing.
