@@ -8,7 +8,7 @@ use crate::support::{output, shell};
 /// The kernel's first address in its own address space, and in physical memory.
 fn place<const N: usize>(options: [&str; N]) -> (String, String) {
     // Names of kernel symbols and addresses are hidden from others than root.
-    let script = "grep -m 1 ' _text$' /proc/kallsyms; grep 'Kernel code' /proc/iomem";
+    let script = "grep -m 1 ' _stext$' /proc/kallsyms; grep 'Kernel code' /proc/iomem";
     let output = output(&mut shell(options, script));
     let text = String::from_utf8(output.stdout).unwrap();
     let mut lines = text.lines().map(str::trim_start);
@@ -32,8 +32,8 @@ fn kernels_start_at_other_addresses_each_time() {
 fn kernels_start_where_they_were_linked_without_kaslr() {
     let (virtual_place, physical) = match ARCH {
         "x86_64" => ("ffffffff81000000", "01000000"),
-        // Behind the modules' addresses, and the first 2 MiB with the header's 64 KiB.
-        "aarch64" => ("ffff800008000000", "40210000"),
+        // Behind the modules' addresses and the device tree's 2 MiB, both with the header's 64 KiB.
+        "aarch64" => ("ffff800008010000", "40210000"),
         other => panic!("no kernel is known for {other}"),
     };
     let linked = (virtual_place.to_owned(), physical.to_owned());
