@@ -51,7 +51,9 @@ pub(crate) fn load(
     let window = layout::MEMORY + config.memory.min(layout::BOOT_WINDOW);
     let ramdisk = boot::load_initramfs(memory, config, kernel_end..window)?;
     let distance = if config.kaslr && image.runs_anywhere {
-        boot::random_distance(ramdisk.address.0 - kernel_end, ALIGNMENT)?
+        let end = layout::KASLR_END.min(config.memory / 4) + layout::MEMORY;
+        let room = end.min(ramdisk.address.0).saturating_sub(kernel_end);
+        boot::random_distance(room, ALIGNMENT)?
     } else {
         0
     };

@@ -31,6 +31,9 @@ pub(super) const STOLEN_TIME: GuestAddress = GuestAddress(MEMORY + DEVICE_TREE_S
 pub(super) const STOLEN_TIME_SIZE: u64 = 0x1_0000;
 /// The first 2 MiB boundary that the kernel can be loaded at.
 pub(super) const KERNEL: GuestAddress = GuestAddress(MEMORY + 0x20_0000);
+/// A kernel at a random place is within so many bytes of the beginning of memory, and within its first quarter:
+/// the rest stays in one piece, of which kernels want 64 MiB (`CONFIG_CMA_SIZE_MBYTES`).
+pub(super) const KASLR_END: u64 = 1 << 30;
 /// Kernel and initramfs are within so many bytes of the beginning of memory: the boot protocol
 /// wants one window of 32 GiB.
 pub(super) const BOOT_WINDOW: u64 = 4 << 30;
