@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
 
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::EventFd;
@@ -21,8 +22,8 @@ const STOP: u64 = u64::MAX;
 pub(crate) struct EventLoop<'a> {
     bus: &'a Bus,
     epoll: Epoll,
-    /// Devices that stopped their work for others' sake.
-    pending: Vec<bool>,
+    /// When each device is to go on with its work.
+    next: Vec<Progress>,
 }
 
 impl<'a> EventLoop<'a> {
@@ -48,7 +49,7 @@ impl<'a> EventLoop<'a> {
         Ok(Self {
             bus,
             epoll,
-            pending: vec![false; bus.devices().len()],
+            next: vec![Progress::Idle; bus.devices().len()],
         })
     }
 
@@ -56,8 +57,7 @@ impl<'a> EventLoop<'a> {
     pub(crate) fn run(&mut self) -> io::Result<()> {
         let mut events = [EpollEvent::default(); BATCH];
         loop {
-            let timeout = if self.pending.contains(&true) { 0 } else { -1 };
-            let count = match self.epoll.wait(timeout, &mut events) {
+            let count = match self.epoll.wait(self.timeout(), &mut events) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
@@ -74,8 +74,21 @@ impl<'a> EventLoop<'a> {
 
     /// Lets all devices work once more, so that what the guest sent last is not lost.
     pub(crate) fn drain(&mut self) {
-        self.pending.fill(true);
+        self.next.fill(Progress::More);
         self.process();
+    }
+
+    /// How long to wait for events, as epoll counts it: in milliseconds, or -1 for ever.
+    fn timeout(&self) -> i32 {
+        let now = Instant::now();
+        let wait = self.next.iter().filter_map(|next| match next {
+            Progress::Idle => None,
+            Progress::More => Some(Duration::ZERO),
+            Progress::At(when) => Some(when.saturating_duration_since(now)),
+        });
+        wait.min().map_or(-1, |wait| {
+            i32::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+        })
     }
 
     fn take(&mut self, event: &EpollEvent) {
@@ -95,15 +108,18 @@ impl<'a> EventLoop<'a> {
             };
             device.transport().host_ready(stream, ready);
         }
-        if let Some(pending) = self.pending.get_mut(index) {
-            *pending = true;
+        if let Some(next) = self.next.get_mut(index) {
+            *next = Progress::More;
         }
     }
 
     fn process(&mut self) {
-        for (device, pending) in self.bus.devices().iter().zip(&mut self.pending) {
-            if *pending {
-                *pending = device.transport().process() == Progress::More;
+        let now = Instant::now();
+        for (device, next) in self.bus.devices().iter().zip(&mut self.next) {
+            match *next {
+                Progress::Idle => {}
+                Progress::At(when) if when > now => {}
+                Progress::More | Progress::At(_) => *next = device.transport().process(),
             }
         }
     }

@@ -147,9 +147,9 @@ impl Transport {
 
     /// Lets the device work, if it is active.
     pub(crate) fn process(&mut self) -> Progress {
-        if self.status & VIRTIO_CONFIG_S_DRIVER_OK == 0
-            || self.status & VIRTIO_CONFIG_S_NEEDS_RESET != 0
-        {
+        // A driver that has failed has given up on the device (section 2.1).
+        const STOPPED: u32 = VIRTIO_CONFIG_S_NEEDS_RESET | VIRTIO_CONFIG_S_FAILED;
+        if self.status & VIRTIO_CONFIG_S_DRIVER_OK == 0 || self.status & STOPPED != 0 {
             return Progress::Idle;
         }
         match self.device.process() {

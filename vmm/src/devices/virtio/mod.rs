@@ -6,11 +6,13 @@ pub(crate) mod entropy;
 mod interrupt;
 pub(crate) mod mmio;
 mod queue;
+mod rate;
 #[cfg(test)]
 mod testing;
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use virtio_bindings::virtio_ids::{
     VIRTIO_ID_BALLOON, VIRTIO_ID_BLOCK, VIRTIO_ID_CONSOLE, VIRTIO_ID_RNG,
@@ -34,6 +36,17 @@ pub(crate) struct Activation {
     pub(crate) features: u64,
 }
 
+impl Activation {
+    /// A queue, by its number, with what it takes to serve it; `None` if the device has no such.
+    pub(crate) fn queue(
+        &mut self,
+        number: usize,
+    ) -> Option<(&mut DeviceQueue, &GuestRam, &Interrupt)> {
+        let queue = self.queues.get_mut(number)?;
+        Some((queue, &self.memory, &self.interrupt))
+    }
+}
+
 /// What a device has left to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
@@ -41,6 +54,8 @@ pub(crate) enum Progress {
     Idle,
     /// It stopped so that others get their turn: call it again.
     More,
+    /// It may not do more before this moment: call it again then.
+    At(Instant),
 }
 
 /// A virtio device, behind a transport that knows its registers.

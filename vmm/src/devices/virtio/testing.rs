@@ -228,7 +228,7 @@ impl Driver {
     /// Lets the device work until it waits.
     pub(super) fn run(&mut self) {
         for _ in 0..1000 {
-            if self.transport.process() == Progress::Idle {
+            if self.transport.process() != Progress::More {
                 return;
             }
         }

@@ -119,16 +119,7 @@ impl VirtioDevice for Block {
     }
 
     fn process(&mut self) -> Result<Progress, QueueError> {
-        let Some(Activation {
-            memory,
-            queues,
-            interrupt,
-            ..
-        }) = &mut self.active
-        else {
-            return Ok(Progress::Idle);
-        };
-        let Some(queue) = queues.first_mut() else {
+        let Some((queue, memory, interrupt)) = self.active.as_mut().and_then(|a| a.queue(0)) else {
             return Ok(Progress::Idle);
         };
         for _ in 0..queue.size() {

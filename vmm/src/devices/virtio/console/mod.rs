@@ -58,16 +58,9 @@ impl Console {
 
     /// Takes what the driver says about the device and its ports.
     fn take_control(&mut self) -> Result<Progress, QueueError> {
-        let Some(Activation {
-            memory,
-            queues,
-            interrupt,
-            ..
-        }) = &mut self.active
+        let active = self.active.as_mut();
+        let Some((queue, memory, interrupt)) = active.and_then(|a| a.queue(CONTROL_TRANSMIT))
         else {
-            return Ok(Progress::Idle);
-        };
-        let Some(queue) = queues.get_mut(CONTROL_TRANSMIT) else {
             return Ok(Progress::Idle);
         };
         for _ in 0..CONTROL_QUEUE_SIZE {
@@ -89,16 +82,8 @@ impl Console {
 
     /// Tells the driver what it does not know about the ports yet.
     fn announce(&mut self) -> Result<Progress, QueueError> {
-        let Some(Activation {
-            memory,
-            queues,
-            interrupt,
-            ..
-        }) = &mut self.active
-        else {
-            return Ok(Progress::Idle);
-        };
-        let Some(queue) = queues.get_mut(CONTROL_RECEIVE) else {
+        let active = self.active.as_mut();
+        let Some((queue, memory, interrupt)) = active.and_then(|a| a.queue(CONTROL_RECEIVE)) else {
             return Ok(Progress::Idle);
         };
         for (number, port) in (0..).zip(&mut self.ports) {
@@ -206,13 +191,13 @@ impl VirtioDevice for Console {
         let ports = if multiport { self.ports.len() } else { 1 };
         for (number, port) in self.ports.iter_mut().take(ports).enumerate() {
             let (receive, transmit) = port_queues(number);
-            if let Some(queue) = active.queues.get_mut(transmit)
-                && port.transmit(&active.memory, queue, &active.interrupt)? == Progress::More
+            if let Some((queue, memory, interrupt)) = active.queue(transmit)
+                && port.transmit(memory, queue, interrupt)? == Progress::More
             {
                 progress = Progress::More;
             }
-            if let Some(queue) = active.queues.get_mut(receive)
-                && port.receive(&active.memory, queue, &active.interrupt)? == Progress::More
+            if let Some((queue, memory, interrupt)) = active.queue(receive)
+                && port.receive(memory, queue, interrupt)? == Progress::More
             {
                 progress = Progress::More;
             }

@@ -1,21 +1,31 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::super::entropy::Entropy;
+use super::super::rate::TokenBucket;
 use super::super::testing::{
     ACKNOWLEDGE, DATA, DRIVER, DRIVER_OK, Descriptor, Driver, EVENT_INDEX, FEATURES_OK, INDIRECT,
     MEMORY_SIZE, NEEDS_RESET, NEXT, VERSION_1, WRITE,
 };
 
+const FAILED: u32 = 0x80;
 const ALL: u32 = ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK;
 
+/// A device of one queue that answers whatever is asked as often as it is asked.
+fn entropy() -> Entropy {
+    let plenty = 1 << 40;
+    Entropy::with_limit(TokenBucket::new(plenty, plenty, Duration::from_secs(1)))
+}
+
 fn guest() -> Driver {
-    Driver::started(Entropy::default(), EVENT_INDEX)
+    Driver::started(entropy(), EVENT_INDEX)
 }
 
 #[test]
 fn says_what_it_is() {
-    let driver = Driver::new(Entropy::default());
+    let driver = Driver::new(entropy());
     assert_eq!(driver.read(0x00), u32::from_le_bytes(*b"virt"));
     assert_eq!(driver.read(0x04), 2);
     assert_eq!(driver.read(0x08), 4);
@@ -25,7 +35,7 @@ fn says_what_it_is() {
 
 #[test]
 fn answers_only_whole_registers() {
-    let mut driver = Driver::new(Entropy::default());
+    let mut driver = Driver::new(entropy());
     for (offset, length) in [
         (0x00, 1),
         (0x00, 2),
@@ -57,7 +67,7 @@ fn takes_only_features_that_it_offers() {
         (VERSION_1 | 1, false),
         (0, false),
     ] {
-        let mut driver = Driver::new(Entropy::default());
+        let mut driver = Driver::new(entropy());
         driver.negotiate(features);
         assert_eq!(
             driver.status() & FEATURES_OK != 0,
@@ -69,7 +79,7 @@ fn takes_only_features_that_it_offers() {
 
 #[test]
 fn features_are_fixed_once_accepted() {
-    let mut driver = Driver::new(Entropy::default());
+    let mut driver = Driver::new(entropy());
     driver.negotiate(VERSION_1);
     driver.write(0x24, 0);
     driver.write(0x20, u32::MAX);
@@ -80,7 +90,7 @@ fn features_are_fixed_once_accepted() {
 
 #[test]
 fn a_driver_that_skips_the_negotiation_must_reset() {
-    let mut driver = Driver::new(Entropy::default());
+    let mut driver = Driver::new(entropy());
     driver.write(0x70, ACKNOWLEDGE | DRIVER | DRIVER_OK);
     assert!(driver.is_broken());
     assert_eq!(driver.read(0x60), 2);
@@ -104,6 +114,48 @@ fn status_bits_stay_until_reset() {
 }
 
 #[test]
+fn a_driver_that_failed_is_served_again_after_a_reset() {
+    let mut driver = guest();
+    driver.add_status(FAILED);
+    driver.add(0, &[(DATA, 16, WRITE)]);
+    driver.run();
+    assert_eq!(driver.used(0), None);
+    assert_eq!(driver.status(), ALL | FAILED);
+    driver.write(0x70, 0);
+    driver.start(EVENT_INDEX);
+    driver.add(0, &[(DATA, 16, WRITE)]);
+    driver.run();
+    assert_eq!(driver.used(0), Some((0, 16)));
+}
+
+#[test]
+fn nothing_happens_before_the_driver_is_ready() {
+    let mut driver = Driver::new(entropy());
+    driver.negotiate(VERSION_1);
+    driver.set_up_rings();
+    driver.add(0, &[(DATA, 16, WRITE)]);
+    driver.write(0x50, 0);
+    driver.run();
+    assert_eq!(driver.used(0), None);
+    driver.add_status(DRIVER_OK);
+    driver.run();
+    assert_eq!(driver.used(0), Some((0, 16)));
+}
+
+#[test]
+fn a_notification_of_any_value_is_only_a_hint() {
+    let mut driver = guest();
+    for value in [0_u32, 7, u32::MAX] {
+        assert!(driver.transport.write(0x50, &value.to_le_bytes()));
+        driver.run();
+        assert!(!driver.is_broken());
+    }
+    // A register is written whole or not at all.
+    assert!(!driver.transport.write(0x50, &[0, 0]));
+    assert!(!driver.transport.write(0x52, &[0; 4]));
+}
+
+#[test]
 fn refuses_rings_that_cannot_be() {
     let size_max = 16;
     for (size, descriptors, available, used) in [
@@ -124,7 +176,7 @@ fn refuses_rings_that_cannot_be() {
         (size_max, 0, 0x2000, u64::MAX - 3),
         (size_max, 0, 0, 0x3000),
     ] {
-        let mut driver = Driver::new(Entropy::default());
+        let mut driver = Driver::new(entropy());
         driver.negotiate(VERSION_1);
         driver.set_up_rings();
         driver.write(0x44, 0);
@@ -151,7 +203,7 @@ fn queues_belong_to_the_device_once_it_is_active() {
 
 #[test]
 fn a_queue_left_out_stays_empty() {
-    let mut driver = Driver::new(Entropy::default());
+    let mut driver = Driver::new(entropy());
     driver.negotiate(VERSION_1);
     driver.add_status(DRIVER_OK);
     assert_eq!(driver.status(), ALL);
@@ -200,7 +252,7 @@ fn rings_wrap() {
 #[test]
 fn interrupts_only_when_asked_for() {
     for (features, quiet_flags, expected) in [(0, 0_u16, 1), (0, 1, 0), (EVENT_INDEX, 1, 1)] {
-        let mut driver = Driver::started(Entropy::default(), features);
+        let mut driver = Driver::started(entropy(), features);
         let flags = GuestAddress(driver.rings[0].available);
         driver.memory.write_obj(quiet_flags, flags).unwrap();
         driver.add(0, &[(DATA, 1, WRITE)]);
