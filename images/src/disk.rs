@@ -33,13 +33,15 @@ const WRITER_VERSION: u32 = 2;
 /// to the disk itself, so this bounds a guest and costs nothing: unused blocks are holes.
 const FREE_BYTES: u64 = 1 << 30;
 /// Free inodes on every disk: one for each 16 KiB of free room, as mke2fs would give.
-const FREE_INODES: u64 = FREE_BYTES / (16 << 10);
+const FREE_INODES: u64 = FREE_BYTES / BYTES_PER_INODE;
+const BYTES_PER_INODE: u64 = 16 << 10;
 
 /// The folder of built disks.
 #[derive(Clone, Debug)]
 pub struct DiskCache {
     folder: PathBuf,
     limits: Limits,
+    size: Option<u64>,
 }
 
 /// A disk that is in use: nothing removes it while this lives.
@@ -98,7 +100,16 @@ impl DiskCache {
         Ok(Self {
             folder: folder.to_owned(),
             limits: Limits::default(),
+            size: None,
         })
+    }
+
+    /// The same cache for disks of this many bytes, rounded up to a multiple of 128 MiB, or with the
+    /// usual gigabyte of free room. A disk of a given size is one of its own, beside that of the usual size, and is
+    /// removed by the next [prune](Store::prune) that does not find it in use.
+    #[must_use]
+    pub fn with_size(self, size: Option<u64>) -> Self {
+        Self { size, ..self }
     }
 
     /// The same cache with other bounds on what an image may inflate to.
@@ -169,7 +180,12 @@ impl DiskCache {
             progress.event(Event::DiskDone { bytes });
             Ok(())
         };
-        self.held_or_built(&key(image), build)
+        let key = match self.size {
+            None => key(image),
+            // The writer rounds, so that disks of sizes that come to the same are the same.
+            Some(size) => format!("{}-{}", key(image), ext4::round(size)),
+        };
+        self.held_or_built(&key, build)
     }
 
     /// The disk of this name in the cache, or the one that `build` writes to an empty file.
@@ -266,8 +282,11 @@ impl DiskCache {
         let tree = applier.into_tree();
         let parameters = Parameters {
             uuid: uuid_of(content_hash(image)),
-            free_bytes: FREE_BYTES,
-            free_inodes: FREE_INODES,
+            room: match self.size {
+                None => ext4::Room::Free(FREE_BYTES),
+                Some(size) => ext4::Room::Total(size),
+            },
+            free_inodes: self.size.map_or(FREE_INODES, |size| size / BYTES_PER_INODE),
         };
         ext4::finish(disk, &tree, &parameters).map_err(disk_error)?;
         Ok(())

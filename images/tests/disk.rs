@@ -7,20 +7,80 @@ mod common;
 use std::{collections::BTreeSet, fs, io::Read, os::unix::fs::MetadataExt, path::Path};
 
 use common::{archive::header, layout::Layout, mount};
-use images::{Disk, DiskCache, DiskFile, Store};
+use images::{Disk, DiskCache, DiskFile, Image, Store};
 use tar::{Builder, EntryType};
 
-fn build(work: &Path, archives: &[Vec<u8>]) -> Disk {
+fn load(work: &Path, archives: &[Vec<u8>]) -> (Store, Image) {
     let folder = work.join("layout");
     let mut layout = Layout::new(&folder);
     let image = layout.image("amd64", archives);
     layout.name(image, "x");
     let store = Store::open(&work.join("images")).unwrap();
     let image = store.load(&folder, &()).unwrap().remove(0);
+    (store, image)
+}
+
+fn build(work: &Path, archives: &[Vec<u8>]) -> Disk {
+    let (store, image) = load(work, archives);
     let disks = DiskCache::open(&work.join("disks")).unwrap();
     let disk = disks.disk(&store, &image, &()).unwrap();
     mount::check(disk.path());
     disk
+}
+
+#[test]
+fn a_disk_has_the_size_that_was_asked_for() {
+    const MIB: u64 = 1 << 20;
+    let mut builder = Builder::new(Vec::new());
+    let content = vec![1; 300 << 20];
+    let mut header = header(EntryType::Regular, content.len() as u64);
+    builder.append_data(&mut header, "f", &content[..]).unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let (store, image) = load(work.path(), &[builder.into_inner().unwrap()]);
+    let open = || DiskCache::open(&work.path().join("disks")).unwrap();
+    let usual = open().disk(&store, &image, &()).unwrap();
+    for (asked, size) in [
+        (384 * MIB, 384 * MIB),
+        (5000 * MIB, 5120 * MIB),
+        (1 << 40, 1 << 40),
+    ] {
+        let disk = open()
+            .with_size(Some(asked))
+            .disk(&store, &image, &())
+            .unwrap();
+        assert_ne!(disk.path(), usual.path());
+        assert_eq!(fs::metadata(disk.path()).unwrap().len(), size);
+        if size < 1 << 40 {
+            mount::check(disk.path());
+        }
+        let mounted = mount::Mount::new(disk.path());
+        let free = rustix::fs::statvfs(mounted.path()).unwrap();
+        // All that is not content or tables is free.
+        assert!(
+            free.f_bavail * free.f_frsize > (size - 320 * MIB) / 100 * 95,
+            "{asked}"
+        );
+        assert_eq!(
+            fs::metadata(mounted.path().join("f")).unwrap().len(),
+            300 * MIB
+        );
+    }
+    for (asked, reason) in [
+        (256 * MIB, "at least 384 MiB"),
+        ((1 << 40) + 1, "more than 1024 GiB"),
+    ] {
+        let error = open()
+            .with_size(Some(asked))
+            .disk(&store, &image, &())
+            .unwrap_err();
+        let reasons: Vec<_> =
+            std::iter::successors(Some(&error as &dyn std::error::Error), |error| {
+                error.source()
+            })
+            .map(ToString::to_string)
+            .collect();
+        assert!(reasons.join(": ").contains(reason), "{reasons:?}");
+    }
 }
 
 #[test]

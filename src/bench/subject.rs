@@ -93,6 +93,7 @@ impl Subject {
             platform: None,
             pull: run::Pull::Missing,
             pins: &pins,
+            disk_size: None,
         };
         let (image, _) = wanted.get(&home, progress.as_ref())?;
         drop(progress);

@@ -72,6 +72,7 @@ pub fn run(options: &DiskOptions) -> Result<ExitCode> {
         platform: options.platform.as_ref(),
         pull: options.pull,
         pins: &options.pins,
+        disk_size: None,
     };
     let (_, disk) = wanted.get(&home, progress.as_ref())?;
     drop(progress);

@@ -19,6 +19,8 @@ pub struct Wanted<'a> {
     pub pull: Pull,
     /// Which digest it must have.
     pub pins: &'a PinOptions,
+    /// Bytes of its disk, if not the usual size.
+    pub disk_size: Option<u64>,
 }
 
 impl Wanted<'_> {
@@ -26,7 +28,9 @@ impl Wanted<'_> {
     /// fetched while it comes.
     pub fn get(&self, home: &Home, progress: &dyn Progress) -> Result<(Image, Disk)> {
         let store = Store::open(&home.images())?;
-        let disks = DiskCache::open(&home.disks())?.with_limits(Limits::read(&home.limits())?);
+        let disks = DiskCache::open(&home.disks())?
+            .with_limits(Limits::read(&home.limits())?)
+            .with_size(self.disk_size);
         let reference = self.reference;
         let choice = Choice::new(self.platform, home);
         let options = self.pins.strict_pull_options(reference)?;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use guest_init::spec::{self, RunSpec};
 use kernels::{Arch, BootOptions, Kernel, Store, cpio};
 use vmm::VmConfig;
-use vmm::config::{Discovery, Disk, InitramfsPart, Port, Writes};
+use vmm::config::{Discovery, Disk, InitramfsPart, Port};
 
 use super::emulation::Emulation;
 use super::spec::ROOT_SERIAL;
@@ -73,7 +73,7 @@ pub fn describe(
     let mut disks = vec![Disk {
         path: disk.to_owned(),
         serial: ROOT_SERIAL.to_owned(),
-        writes: Writes::InMemory,
+        writes: options.writes(),
     }];
     disks.extend(emulation.map(Emulation::disk));
     let serial = serial
@@ -104,6 +104,7 @@ pub fn describe(
                 stream,
             })
             .collect(),
+        balloon: false,
         serial,
         sandbox: !options.no_sandbox,
         stats: options.stats.is_some(),

@@ -59,6 +59,7 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
         platform: options.platform.as_ref(),
         pull: options.pull,
         pins: &options.pins,
+        disk_size: options.disk_size,
     };
     let (image, disk) = wanted.get(&home, progress.as_ref())?;
     drop(progress);

@@ -1,5 +1,6 @@
 //! The options of `terrarium run`, named as docker's.
 
+use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use images::{Platform, Reference};
+use vmm::config::Writes;
 
 use super::ulimit::Ulimit;
 use crate::backend::BackendChoice;
@@ -78,6 +80,16 @@ pub struct RunOptions {
     /// Number of CPUs; a fraction counts as a whole one
     #[arg(long, value_name = "N", default_value = "1", value_parser = crate::units::cpus)]
     pub cpus: u8,
+
+    /// Size of the guest's disk, such as 20g, instead of the image's size and 1 GiB; what the guest
+    /// writes is then kept in a sparse file, not in memory
+    #[arg(long, value_name = "SIZE", value_parser = crate::units::size)]
+    pub disk_size: Option<u64>,
+
+    /// Keep what the guest writes in a sparse file without a name in this folder (with --disk-size
+    /// alone: $TMPDIR or /var/tmp); it is gone when the run ends, however it ends
+    #[arg(long, value_name = "DIR")]
+    pub scratch_dir: Option<PathBuf>,
 
     /// Stop the command after this long, such as 10s or 5m, and exit with 124
     #[arg(long, value_name = "DURATION", value_parser = crate::units::duration)]
@@ -167,6 +179,17 @@ impl RunOptions {
             .to_str()
             .with_context(|| format!("Invalid image reference {name:?}: not UTF-8"))?;
         Ok(name.parse()?)
+    }
+
+    /// Where the guest's writes to its disk go.
+    pub fn writes(&self) -> Writes {
+        let folder = match (&self.scratch_dir, self.disk_size) {
+            (Some(folder), _) => folder.clone(),
+            // /tmp is memory on many hosts.
+            (None, Some(_)) => env::var_os("TMPDIR").map_or("/var/tmp".into(), PathBuf::from),
+            (None, None) => return Writes::InMemory,
+        };
+        Writes::InFile { folder }
     }
 
     /// The command and its arguments; empty for the image's own.

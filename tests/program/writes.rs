@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::process::Command;
 
-use crate::support::{PYTHON2, assert_output, output, python2, terrarium};
+use crate::support::{PYTHON2, assert_output, assert_refused, output, python2, terrarium};
 
 fn hash(path: &Path) -> [u8; 32] {
     use sha2::{Digest, Sha256};
@@ -41,4 +42,68 @@ print os.path.getsize('/x'), open('/x').read() == 'y' * 1000000";
     let program = "import os; print os.path.exists('/x'), os.path.exists('/etc/passwd')";
     assert_output(&output(&mut python2([], program)), 0, "False True\n");
     assert_eq!(hash(disk), before);
+}
+
+#[test]
+fn a_disk_of_any_size_is_kept_in_a_file_that_leaves_nothing_behind() {
+    let scratch = tempfile::tempdir_in("/var/tmp").unwrap();
+    let folder = scratch.path().to_str().unwrap();
+    let program = "\
+import os, hashlib
+s = os.statvfs('/'); print s.f_blocks * s.f_frsize >> 30
+block = ''.join(chr(i * 7 % 256) for i in range(65536)); h = hashlib.md5()
+f = open('/big', 'w')
+for i in range(320): f.write(block); h.update(block)
+f.flush(); os.fsync(f.fileno()); f.close()
+os.system('echo 3 > /proc/sys/vm/drop_caches')
+print hashlib.md5(open('/big').read()).hexdigest() == h.hexdigest()";
+    let options = ["--disk-size", "3g", "--scratch-dir", folder];
+    assert_output(&output(&mut python2(options, program)), 0, "2\nTrue\n");
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_cannot_be_written_is_the_guests_error() {
+    // 24 MiB of room for 100 MiB.
+    let scratch = tempfile::tempdir().unwrap();
+    let mounted = Tmpfs::new(scratch.path(), "size=24m");
+    let program = "\
+import os
+try:
+    f = open('/big', 'w')
+    for i in range(100): f.write('x' * (1 << 20))
+    f.flush(); os.fsync(f.fileno())
+    print 'written'
+except (IOError, OSError) as e: print 'error', e.errno";
+    let options = ["--scratch-dir", scratch.path().to_str().unwrap()];
+    let output = output(&mut python2(options, program));
+    drop(mounted);
+    assert_output(&output, 0, "error 5\n");
+}
+
+#[test]
+fn a_scratch_folder_that_cannot_be_used_is_named() {
+    let options = ["--scratch-dir", "/nonexistent/scratch"];
+    let output = output(&mut python2(options, "print 1"));
+    assert_refused(&output, ["/nonexistent/scratch"]);
+}
+
+/// A file system in memory, mounted for a test.
+struct Tmpfs<'a>(&'a Path);
+
+impl<'a> Tmpfs<'a> {
+    fn new(path: &'a Path, options: &str) -> Self {
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(path);
+        assert!(mount.status().unwrap().success());
+        Self(path)
+    }
+}
+
+impl Drop for Tmpfs<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
 }

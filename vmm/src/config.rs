@@ -45,6 +45,8 @@ pub struct VmConfig {
     pub disks: Vec<Disk>,
     /// Ports of the one virtio-console device, numbered from 0 in this order.
     pub ports: Vec<Port>,
+    /// A balloon device, by which memory that the guest frees goes back to the host.
+    pub balloon: bool,
     /// Gets every byte that the guest writes to its serial port; no serial port without it.
     pub serial: Option<OwnedFd>,
     /// Confine what runs the machine to what it needs. `false` is for debugging only: whoever breaks
@@ -94,6 +96,12 @@ pub enum Writes {
     Refused,
     /// Kept in memory, private to this machine, and lost with it.
     InMemory,
+    /// Kept in a sparse file without a name, private to this machine, and lost with it. When there is
+    /// no room for it, the guest's writes fail.
+    InFile {
+        /// The folder, on a file system with enough room.
+        folder: PathBuf,
+    },
 }
 
 /// A named port of the virtio-console device (virtio 1.2, section 5.3).

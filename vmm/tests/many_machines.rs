@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use support::bare_metal::{PROGRAMS, run};
-use support::{stop, wait};
+use support::{children, stop, wait};
 use vmm::VmExit;
 
 /// Open descriptors, threads, and child processes, running or not waited for.
@@ -22,19 +22,6 @@ fn belongings() -> (usize, usize, usize) {
         count("/proc/self/task"),
         children().len(),
     )
-}
-
-/// The numbers of this process's children.
-fn children() -> Vec<String> {
-    let of_task = |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap();
-    let tasks = fs::read_dir("/proc/self/task").unwrap();
-    tasks
-        .flat_map(|task| {
-            let children = of_task(task.unwrap());
-            let words = children.split_whitespace().map(str::to_owned);
-            words.collect::<Vec<_>>()
-        })
-        .collect()
 }
 
 /// Lets this process have as many descriptors as it may: sixty-four machines have thousands.

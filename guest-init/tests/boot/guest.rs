@@ -129,6 +129,7 @@ impl Guest {
                 writes,
             }],
             ports: ports.into(),
+            balloon: false,
             serial: Some(std::io::stderr().as_fd().try_clone_to_owned().unwrap()),
             sandbox: true,
             stats: false,

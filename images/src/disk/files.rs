@@ -65,7 +65,7 @@ fn write(what: &str, files: &[DiskFile], hash: Digest, staged: &Staged) -> Resul
     }
     let parameters = Parameters {
         uuid: uuid_of(hash),
-        free_bytes: 0,
+        room: ext4::Room::Free(0),
         free_inodes: 0,
     };
     ext4::finish(disk, &tree, &parameters).map_err(disk_error)?;

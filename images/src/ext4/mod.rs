@@ -25,6 +25,7 @@ mod xattr;
 use std::io;
 
 pub(crate) use blocks::BlockWriter;
+pub(crate) use geometry::{Room, round};
 pub(crate) use writer::{Parameters, finish};
 
 /// Bytes of a block.
@@ -40,8 +41,14 @@ pub enum Ext4Error {
     #[error("Writing the disk failed")]
     Io(#[from] io::Error),
     /// More content than the file system's largest size.
-    #[error("The image needs a disk of more than {} GiB", (geometry::MAX_BLOCKS * BLOCK_BYTES) >> 30)]
+    #[error("No disk can have more than {} GiB", (geometry::MAX_BLOCKS * BLOCK_BYTES) >> 30)]
     TooLarge,
+    /// More content than the size that was asked for.
+    #[error("The image needs a disk of at least {} MiB", needed >> 20)]
+    TooSmall {
+        /// The smallest size, in bytes.
+        needed: u64,
+    },
     /// More files than inodes can be numbered.
     #[error("The image has more files than a disk can hold")]
     TooManyFiles,

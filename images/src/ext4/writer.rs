@@ -11,7 +11,7 @@ use super::{
     BLOCK, BLOCK_BYTES, BlockWriter, Ext4Error,
     directory::{self, DirectoryEntry, FileType},
     extents::{self, ExtentTree},
-    geometry::{self, Geometry},
+    geometry::{self, Geometry, Room},
     hash::Seed,
     inode::{self, Content, Inode},
     superblock::{self, Group},
@@ -26,8 +26,7 @@ const MAX_INLINE: usize = 59;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parameters {
     pub(crate) uuid: [u8; 16],
-    /// Free room for the guest, in bytes.
-    pub(crate) free_bytes: u64,
+    pub(crate) room: Room,
     /// Free inodes for the guest.
     pub(crate) free_inodes: u64,
 }
@@ -56,7 +55,7 @@ pub(crate) fn finish(
     let mut used = builder.used;
     let geometry = Geometry::new(
         disk.position()?,
-        parameters.free_bytes.div_ceil(BLOCK_BYTES),
+        parameters.room,
         inodes.len() as u64 + parameters.free_inodes,
     )?;
     used.push((1, geometry.descriptor_blocks()));

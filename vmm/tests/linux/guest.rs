@@ -15,8 +15,16 @@ use std::time::Duration;
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, finit_module, reboot};
 
+use crate::disk_io;
+
 /// Bytes of the disks.
 pub(crate) const DISK_SIZE: u64 = 4 << 20;
+/// Bytes of the disks for random I/O, which are zeroes at first.
+pub(crate) const LARGE_DISK_SIZE: u64 = 32 << 20;
+/// Ports that send back a line.
+pub(crate) const ECHO_PORTS: usize = 98;
+/// Bytes that the guest uses and frees, for its host to get back.
+pub(crate) const FREED: usize = 128 << 20;
 
 const PAGE: usize = 4096;
 
@@ -37,7 +45,11 @@ pub(crate) fn main() -> ! {
     }));
     match env::var("scenario").unwrap().as_str() {
         "devices" => devices(),
-        "four-cpus" | "large-memory" => machine(),
+        "small-memory" | "two-cpus" | "four-cpus" | "large-memory" => machine(),
+        "random-io" => random_io(),
+        "ports" => ports(&mut report),
+        "freed-memory" => freed_memory(&mut report),
+        "clock" => clock(&mut report),
         "stream" => stream(&mut report),
         "restart" => end(&mut report, || reboot(RebootCommand::Restart).unwrap()),
         "power-off" => end(&mut report, || reboot(RebootCommand::PowerOff).unwrap()),
@@ -93,7 +105,9 @@ fn open_port(name: &str) -> File {
 fn devices() {
     machine();
     let disks = disks();
-    check_writable_disk(&disks["writable"]);
+    assert_eq!(disks.len(), 3, "{disks:?}");
+    check_writable_disk(&disks["in-memory"]);
+    check_writable_disk(&disks["in-file"]);
     check_read_only_disk(&disks["read-only"]);
     let mut random = [0; 64];
     File::open("/dev/hwrng")
@@ -130,7 +144,7 @@ fn machine() {
         .and_then(|number| number.parse().ok())
         .unwrap();
     if env::var("scenario").unwrap() == "large-memory" {
-        assert!(total > 4 << 20, "only {total} KiB");
+        assert!(total > 11 << 19, "only {total} KiB");
         // The kernel takes memory from its end first.
         let block = vec![0x5a_u8; 64 << 20];
         assert!(block.iter().step_by(PAGE).all(|&byte| byte == 0x5a));
@@ -147,8 +161,97 @@ fn disks() -> BTreeMap<String, PathBuf> {
             disks.insert(serial.trim_end().to_owned(), path);
         }
     }
-    assert_eq!(disks.len(), 2, "{disks:?}");
     disks
+}
+
+/// Both ways to keep writes, at several depths.
+fn random_io() {
+    let disks = disks();
+    let count: usize = env::var("operations").unwrap().parse().unwrap();
+    let mut at = 0;
+    for depth in [1, 4, 16] {
+        for kind in ["in-memory", "in-file"] {
+            let path = &disks[&format!("{kind}-{depth}")];
+            let start = std::time::Instant::now();
+            disk_io::check(path, LARGE_DISK_SIZE, depth, count / depth);
+            eprintln!("{kind}, depth {depth}: {:?}", start.elapsed());
+            at += 1;
+        }
+    }
+    assert_eq!(at, disks.len());
+}
+
+/// A hundred ports, of which one is opened late and one's other end is gone.
+fn ports(report: &mut File) {
+    for number in 0..ECHO_PORTS {
+        let mut port = open_port(&format!("echo.{number}"));
+        let mut line = [0; 16];
+        let length = port.read(&mut line).unwrap();
+        assert_eq!(line[..length], format!("line {number}\n").into_bytes());
+        port.write_all(&line[..length]).unwrap();
+    }
+    let mut gone = open_port("gone");
+    writeln!(report, "ready").unwrap();
+    // What came before the end is there, then the end, and it stays.
+    let mut bytes = Vec::new();
+    gone.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, b"last words");
+    assert_eq!(gone.read(&mut [0; 8]).unwrap(), 0);
+    // Everything that the host sent while nobody listened.
+    let mut late = open_port("late");
+    let mut bytes = vec![0; 300_000];
+    late.read_exact(&mut bytes).unwrap();
+    assert!(
+        bytes
+            .into_iter()
+            .eq((0..300_000_u32).map(|i| i.to_le_bytes()[1]))
+    );
+    late.write_all(b"thanks").unwrap();
+}
+
+/// Uses memory, and frees it when told to.
+fn freed_memory(report: &mut File) {
+    let mut input = open_port("test.data");
+    let block = vec![0x5a_u8; FREED];
+    assert!(block.iter().step_by(PAGE).all(|&byte| byte == 0x5a));
+    writeln!(report, "ready").unwrap();
+    input.read_exact(&mut [0]).unwrap();
+    drop(block);
+    writeln!(report, "freed").unwrap();
+    input.read_exact(&mut [0]).unwrap();
+    // It is there again when it is needed.
+    let block = vec![0xa5_u8; FREED];
+    assert!(block.iter().step_by(PAGE).all(|&byte| byte == 0xa5));
+}
+
+/// Tells the time whenever the host asks.
+fn clock(report: &mut File) {
+    machine();
+    let base = "/sys/devices/system/clocksource/clocksource0";
+    let current = fs::read_to_string(format!("{base}/current_clocksource")).unwrap();
+    assert!(["kvm-clock", "tsc"].contains(&current.trim()), "{current}");
+    let mut input = open_port("test.data");
+    writeln!(report, "ready").unwrap();
+    let start = std::time::Instant::now();
+    loop {
+        let mut request = [0];
+        input.read_exact(&mut request).unwrap();
+        if request == *b"." {
+            break;
+        }
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        writeln!(
+            report,
+            "{} {}",
+            now.as_millis(),
+            start.elapsed().as_millis()
+        )
+        .unwrap();
+    }
+    let after = fs::read_to_string(format!("{base}/current_clocksource")).unwrap();
+    assert_eq!(current, after);
 }
 
 fn check_writable_disk(path: &PathBuf) {
@@ -160,16 +263,11 @@ fn check_writable_disk(path: &PathBuf) {
     let mut expected: Vec<u8> = (0..DISK_SIZE).map(disk_byte).collect();
     assert!(read_all(&mut disk) == expected);
     // Pseudo-random places and lengths, from a few bytes to many pages.
-    let mut state: u64 = 0x2545_f491_4f6c_dd1d;
-    let mut random = |limit: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        usize::try_from(state % u64::try_from(limit).unwrap()).unwrap()
-    };
+    let mut random = disk_io::Random(0x2545_f491_4f6c_dd1d);
     for round in 0..200_u8 {
-        let offset = random(expected.len());
-        let length = random(if round % 4 == 0 { 300_000 } else { 3_000 })
+        let offset = random.below(expected.len());
+        let length = random
+            .below(if round % 4 == 0 { 300_000 } else { 3_000 })
             .min(expected.len() - offset)
             .max(1);
         expected[offset..offset + length].fill(round);

@@ -2,23 +2,24 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kernels::cpio::Archive;
 use kernels::{Arch, BootOptions, Kernel, Store};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::NamedTempFile;
 use vmm::backend::kvm::Kvm;
 use vmm::config::{Discovery, Disk, InitramfsPart, Port, Writes};
 use vmm::{Backend, Machine, VmConfig, VmExit};
 
-use crate::guest::{DISK_SIZE, disk_byte};
-use crate::support::{stop, wait};
+use crate::guest::{DISK_SIZE, ECHO_PORTS, FREED, LARGE_DISK_SIZE, disk_byte};
+use crate::support::{children, stop, wait};
 
 /// Emulated hosts are slow.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -61,26 +62,45 @@ impl Host {
     }
 
     fn start(&self, vcpus: u8, memory: u64) -> Running {
-        let (report, report_port) = UnixStream::pair().unwrap();
         let (data, data_port) = UnixStream::pair().unwrap();
-        let (console, serial) = UnixStream::pair().unwrap();
-        let port = |name: &str, stream| Port {
-            name: name.into(),
-            stream,
-        };
         let mut base = NamedTempFile::new().unwrap();
         let contents: Vec<u8> = (0..DISK_SIZE).map(disk_byte).collect();
         base.write_all(&contents).unwrap();
-        let disk = |serial: &str, writes| Disk {
-            path: base.path().into(),
-            serial: serial.into(),
-            writes,
-        };
+        let disk = |serial: &str, writes| disk(base.path(), serial, writes);
+        let disks = vec![
+            disk("in-memory", Writes::InMemory),
+            disk("in-file", in_file()),
+            disk("read-only", Writes::Refused),
+        ];
+        data.set_read_timeout(Some(LIMIT)).unwrap();
+        data.set_write_timeout(Some(LIMIT)).unwrap();
+        let (machine, report) =
+            self.launch(vcpus, memory, disks, vec![port("test.data", data_port)]);
+        Running {
+            machine,
+            report,
+            data,
+            base,
+        }
+    }
+
+    /// Starts a machine with these disks, and these ports beside the one that the guest reports by.
+    fn launch(
+        &self,
+        vcpus: u8,
+        memory: u64,
+        disks: Vec<Disk>,
+        mut ports: Vec<Port>,
+    ) -> (Box<dyn Machine>, BufReader<UnixStream>) {
+        let (report, report_port) = UnixStream::pair().unwrap();
+        let (console, serial) = UnixStream::pair().unwrap();
+        ports.insert(0, port("test.report", report_port));
         let mut arguments = self.kernel.boot_arguments(&BootOptions {
             serial: true,
             ..BootOptions::default()
         });
         arguments.push(format!("scenario={} vcpus={vcpus}", self.scenario));
+        arguments.push(format!("operations={}", setting("TERRARIUM_TEST_IO", 256)));
         let machine = Kvm.start(VmConfig {
             arch: vmm::config::Arch::HOST,
             vcpus,
@@ -94,14 +114,9 @@ impl Host {
                 kernels::Discovery::CommandLine => Discovery::CommandLine,
                 kernels::Discovery::DeviceTree => Discovery::DeviceTree,
             },
-            disks: vec![
-                disk("writable", Writes::InMemory),
-                disk("read-only", Writes::Refused),
-            ],
-            ports: vec![
-                port("test.report", report_port),
-                port("test.data", data_port),
-            ],
+            disks,
+            ports,
+            balloon: true,
             serial: Some(OwnedFd::from(serial)),
             sandbox: true,
             stats: false,
@@ -112,23 +127,47 @@ impl Host {
             }
         });
         report.set_read_timeout(Some(LIMIT)).unwrap();
-        data.set_read_timeout(Some(LIMIT)).unwrap();
-        data.set_write_timeout(Some(LIMIT)).unwrap();
-        Running {
-            machine: machine.unwrap(),
-            report: BufReader::new(report),
-            data,
-            base,
-        }
+        (machine.unwrap(), BufReader::new(report))
     }
+}
+
+/// A number from the environment, for runs that are longer than usual.
+fn setting(name: &str, usual: u64) -> u64 {
+    env::var(name).map_or(usual, |value| value.parse().unwrap())
+}
+
+fn port(name: &str, stream: UnixStream) -> Port {
+    Port {
+        name: name.into(),
+        stream,
+    }
+}
+
+fn disk(path: &Path, serial: &str, writes: Writes) -> Disk {
+    Disk {
+        path: path.into(),
+        serial: serial.into(),
+        writes,
+    }
+}
+
+fn in_file() -> Writes {
+    Writes::InFile {
+        folder: env::temp_dir(),
+    }
+}
+
+/// The guest's next line.
+fn next_line(report: &mut BufReader<UnixStream>) -> String {
+    let mut line = String::new();
+    report.read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
 }
 
 impl Running {
     /// Waits for the guest's next line.
     fn expect(&mut self, expected: &str) {
-        let mut line = String::new();
-        self.report.read_line(&mut line).unwrap();
-        assert_eq!(line.trim_end(), expected);
+        assert_eq!(next_line(&mut self.report), expected);
     }
 
     /// The guest says that all is well, the machine stops, and the disk's base is what it was.
@@ -145,13 +184,153 @@ pub(crate) fn devices(host: &Host) {
     host.start(1, 128 << 20).finish();
 }
 
+/// As little as Debian's kernel boots with.
+pub(crate) fn small_memory(host: &Host) {
+    host.start(1, 64 << 20).finish();
+}
+
+/// A gigabyte of it above the hole.
+pub(crate) fn two_cpus(host: &Host) {
+    host.start(2, 4 << 30).finish();
+}
+
 pub(crate) fn four_cpus(host: &Host) {
     host.start(4, 256 << 20).finish();
 }
 
-/// More than fits below the hole.
+/// As much above the hole as below.
 pub(crate) fn large_memory(host: &Host) {
-    host.start(2, 5 << 30).finish();
+    host.start(2, 6 << 30).finish();
+}
+
+/// A disk for each depth and way to keep writes, the guest does the rest.
+pub(crate) fn random_io(host: &Host) {
+    let base = NamedTempFile::new().unwrap();
+    base.as_file().set_len(LARGE_DISK_SIZE).unwrap();
+    let disks = [1, 4, 16].into_iter().flat_map(|depth| {
+        [("in-memory", Writes::InMemory), ("in-file", in_file())]
+            .map(|(kind, writes)| disk(base.path(), &format!("{kind}-{depth}"), writes))
+    });
+    let (mut machine, mut report) = host.launch(2, 256 << 20, disks.collect(), Vec::new());
+    // A long run takes as long as it takes.
+    report.get_ref().set_read_timeout(Some(LIMIT * 10)).unwrap();
+    assert_eq!(next_line(&mut report), "done");
+    stop(&mut *machine);
+    // Not a byte of it has come to the base.
+    let mut contents = Vec::new();
+    File::open(base.path())
+        .unwrap()
+        .read_to_end(&mut contents)
+        .unwrap();
+    assert!(contents.into_iter().all(|byte| byte == 0));
+}
+
+/// A hundred ports: see the guest's half.
+pub(crate) fn ports(host: &Host) {
+    let names = (0..ECHO_PORTS).map(|number| format!("echo.{number}"));
+    let names = names.chain(["gone".to_owned(), "late".to_owned()]);
+    let (mut streams, ports): (Vec<_>, Vec<_>) = names
+        .map(|name| {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            ours.set_read_timeout(Some(LIMIT)).unwrap();
+            (ours, port(&name, theirs))
+        })
+        .unzip();
+    let mut late = streams.pop().unwrap();
+    let mut gone = streams.pop().unwrap();
+    let (mut machine, mut report) = host.launch(1, 192 << 20, Vec::new(), ports);
+    let mut sender = late.try_clone().unwrap();
+    let sending = thread::spawn(move || {
+        let bytes: Vec<u8> = (0..300_000_u32).map(|i| i.to_le_bytes()[1]).collect();
+        sender.write_all(&bytes).unwrap();
+    });
+    for (number, stream) in streams.iter_mut().enumerate() {
+        let line = format!("line {number}\n");
+        stream.write_all(line.as_bytes()).unwrap();
+        let mut answer = vec![0; line.len()];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, line.as_bytes());
+    }
+    assert_eq!(next_line(&mut report), "ready");
+    gone.write_all(b"last words").unwrap();
+    drop(gone);
+    sending.join().unwrap();
+    let mut thanks = [0; 6];
+    late.read_exact(&mut thanks).unwrap();
+    assert_eq!(&thanks, b"thanks");
+    assert_eq!(next_line(&mut report), "done");
+    stop(&mut *machine);
+}
+
+/// Memory that the guest frees is the host's again soon after, and the guest's when it needs it.
+pub(crate) fn freed_memory(host: &Host) {
+    let mut running = host.start(1, 512 << 20);
+    running.expect("ready");
+    let full = resident();
+    assert!(full > FREED, "{full} bytes are less than the guest uses");
+    running.data.write_all(b".").unwrap();
+    running.expect("freed");
+    let start = Instant::now();
+    while resident() + FREED / 2 > full {
+        let now = resident();
+        assert!(
+            start.elapsed() < LIMIT,
+            "of {full} bytes, {now} are still taken"
+        );
+        thread::sleep(Duration::from_millis(500));
+    }
+    let (now, time) = (resident() >> 20, start.elapsed());
+    println!(
+        "{} MiB with the guest's memory in use, {now} MiB {time:.0?} later",
+        full >> 20
+    );
+    running.data.write_all(b".").unwrap();
+    running.finish();
+}
+
+/// The number of the only machine's process.
+fn vmm() -> String {
+    let children = children();
+    assert_eq!(children.len(), 1, "{children:?}");
+    children.into_iter().next().unwrap()
+}
+
+/// Bytes of the machine's memory that the host gave, the guest's among them.
+fn resident() -> usize {
+    let pages = fs::read_to_string(format!("/proc/{}/statm", vmm())).unwrap();
+    let pages = pages.split_whitespace().nth(1).unwrap();
+    pages.parse::<usize>().unwrap() * 4096
+}
+
+/// The guest has the host's time, also when the machine's process was stopped for a while.
+pub(crate) fn clock(host: &Host) {
+    let mut running = host.start(2, 192 << 20);
+    running.expect("ready");
+    let mut ask = || {
+        let before = SystemTime::now();
+        running.data.write_all(b"?").unwrap();
+        let line = next_line(&mut running.report);
+        let (time, elapsed) = line.split_once(' ').unwrap();
+        let time = UNIX_EPOCH + Duration::from_millis(time.parse().unwrap());
+        let tolerance = Duration::from_secs(1);
+        assert!(time + tolerance > before, "{time:?} is before {before:?}");
+        let after = SystemTime::now();
+        assert!(time < after + tolerance, "{time:?} is after {after:?}");
+        Duration::from_millis(elapsed.parse().unwrap())
+    };
+    let first = ask();
+    let pause = Duration::from_secs(setting("TERRARIUM_TEST_PAUSE", 5));
+    let vmm = Pid::from_raw(vmm().parse().unwrap()).unwrap();
+    kill_process(vmm, Signal::STOP).unwrap();
+    thread::sleep(pause);
+    kill_process(vmm, Signal::CONT).unwrap();
+    // Its monotonic clock went on as well.
+    assert!(ask() >= first + pause);
+    for _ in 0..20 {
+        ask();
+    }
+    running.data.write_all(b".").unwrap();
+    running.finish();
 }
 
 /// The guest sends back what it gets; in the meantime, each side waits for the other one.
@@ -228,7 +407,12 @@ fn initramfs(kernel: &Kernel) -> Vec<u8> {
     }
     let modules = kernel.vmlinux().with_file_name("modules");
     let mut list = String::new();
-    for name in kernel.modules_at_boot().unwrap() {
+    let mut names = kernel.modules_at_boot().unwrap();
+    let balloon = "virtio_balloon".to_owned();
+    if modules.join(format!("{balloon}.ko")).exists() && !names.contains(&balloon) {
+        names.push(balloon);
+    }
+    for name in names {
         let path = format!("/modules/{name}.ko");
         let contents = fs::read(modules.join(format!("{name}.ko"))).unwrap();
         archive = archive.file(&path, 0o644, &contents);

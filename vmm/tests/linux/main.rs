@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod disk_io;
 mod guest;
 mod host;
 #[path = "../support/mod.rs"]
@@ -18,10 +19,16 @@ use host::Host;
 /// A test: what the host does, while the guest does what `guest::scenario` has under the same name.
 type Scenario = (&'static str, fn(&Host));
 
-const SCENARIOS: [Scenario; 8] = [
+const SCENARIOS: [Scenario; 14] = [
     ("devices", host::devices),
+    ("small-memory", host::small_memory),
+    ("two-cpus", host::two_cpus),
     ("four-cpus", host::four_cpus),
     ("large-memory", host::large_memory),
+    ("random-io", host::random_io),
+    ("freed-memory", host::freed_memory),
+    ("clock", host::clock),
+    ("ports", host::ports),
     ("stream", host::stream),
     ("restart", host::resets),
     ("power-off", host::ends),

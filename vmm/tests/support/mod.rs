@@ -3,6 +3,7 @@
 #[allow(dead_code, reason = "each test takes what it needs")]
 pub(crate) mod bare_metal;
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ pub(crate) fn config(kernel: PathBuf) -> VmConfig {
         discovery: PROGRAMS.discovery,
         disks: Vec::new(),
         ports: Vec::new(),
+        balloon: false,
         serial: None,
         sandbox: true,
         stats: true,
@@ -49,4 +51,18 @@ pub(crate) fn stop(machine: &mut dyn Machine) {
     machine.stop();
     let time = start.elapsed();
     assert!(time < Duration::from_secs(2), "stopping took {time:?}");
+}
+
+/// The numbers of this process's children, among them its machines' processes.
+#[allow(dead_code, reason = "each test takes what it needs")]
+pub(crate) fn children() -> Vec<String> {
+    let of_task = |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap();
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    tasks
+        .flat_map(|task| {
+            let children = of_task(task.unwrap());
+            let words = children.split_whitespace().map(str::to_owned);
+            words.collect::<Vec<_>>()
+        })
+        .collect()
 }

@@ -19,5 +19,5 @@ pub(crate) use layout::{
 pub(crate) use platform::{BoardDevices, SERIAL};
 pub(crate) use self_test::{SELF_TEST_MEMORY, SELF_TEST_REPORT, enter_self_test};
 pub(crate) use syscalls::{EVENT_SYSCALLS, VCPU_IOCTLS};
-pub(crate) use vcpu::{VcpuTemplate, describe_vcpu, enter_kernel, registers};
+pub(crate) use vcpu::{VcpuTemplate, describe_vcpu, enter_kernel, interrupted, registers};
 pub(crate) use vm::{HOST, REQUIRED_CAPABILITIES, TURN_ON_KVM, tsc_khz};

@@ -20,5 +20,5 @@ pub(crate) use ports::{BoardDevices, SERIAL};
 pub(crate) use self_test::{SELF_TEST_MEMORY, SELF_TEST_REPORT, enter_self_test};
 pub(crate) use syscalls::{EVENT_SYSCALLS, VCPU_IOCTLS};
 pub(crate) use tsc::tsc_khz;
-pub(crate) use vcpu::{VcpuTemplate, describe_vcpu, enter_kernel, registers};
+pub(crate) use vcpu::{VcpuTemplate, describe_vcpu, enter_kernel, interrupted, registers};
 pub(crate) use vm::{Chipset, HOST, MAX_DEVICES, MAX_VCPUS, REQUIRED_CAPABILITIES, TURN_ON_KVM};

@@ -4,5 +4,5 @@
 pub(crate) const EVENT_SYSCALLS: [libc::c_long; 2] = [libc::SYS_epoll_wait, libc::SYS_poll];
 
 /// KVM's requests for a vCPU beside running it: `KVM_GET_REGS` and `KVM_GET_SREGS`, to say where it
-/// stopped.
-pub(crate) const VCPU_IOCTLS: [u64; 2] = [0x8090_ae81, 0x8138_ae83];
+/// stopped, and `KVM_KVMCLOCK_CTRL`, to say that it was.
+pub(crate) const VCPU_IOCTLS: [u64; 3] = [0x8090_ae81, 0x8138_ae83, 0xaead];

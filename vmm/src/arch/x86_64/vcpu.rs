@@ -78,6 +78,13 @@ pub(crate) fn enter_kernel(vcpus: &[VcpuFd], entry: Entry, memory: &GuestRam) ->
     Ok(())
 }
 
+/// Tells the guest that the vCPU did not run for some time, so that its watchdogs do not take that for
+/// a fault of its own.
+pub(crate) fn interrupted(vcpu: &VcpuFd) {
+    // It fails if the guest has no paravirtual clock to tell it by.
+    let _ = vcpu.kvmclock_ctrl();
+}
+
 /// Where a vCPU is, for messages.
 pub(crate) fn describe_vcpu(vcpu: &VcpuFd) -> String {
     match vcpu.get_regs() {

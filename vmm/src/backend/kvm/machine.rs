@@ -18,6 +18,7 @@ use crate::backend::VmExit;
 use crate::devices::bus::Bus;
 use crate::devices::event_loop::EventLoop;
 use crate::devices::platform::PlatformDevices;
+use crate::devices::virtio::Confine;
 use crate::memory::{self, GuestRam};
 use crate::signals;
 use crate::stats::{ExitCounters, Stats};
@@ -35,7 +36,7 @@ pub(super) struct KvmMachine {
 pub(super) struct Parts {
     pub(super) bus: Bus,
     pub(super) platform: Mutex<PlatformDevices>,
-    pub(super) sandbox: Sandbox,
+    pub(super) sandbox: Arc<Sandbox>,
     pub(super) exits: ExitCounters,
     pub(super) counters: Vec<VcpuCounters>,
     pub(super) timeline: Arc<Timeline>,
@@ -140,6 +141,7 @@ fn run_devices(parts: &Parts, lifecycle: &Lifecycle) {
         thread: "device",
     };
     let result = signals::block_all()
+        .and_then(|()| prepare(parts))
         .and_then(|()| EventLoop::new(&parts.bus, lifecycle.stop()))
         .and_then(|mut events| {
             parts.sandbox.enter_devices()?;
@@ -151,6 +153,16 @@ fn run_devices(parts: &Parts, lifecycle: &Lifecycle) {
         let message = format!("The machine's devices failed: {error}");
         lifecycle.end(Some(VmExit::Broken(message)));
     }
+}
+
+/// Gets ready what works for the devices beside their thread, confined as it will be.
+fn prepare(parts: &Parts) -> io::Result<()> {
+    let sandbox = Arc::clone(&parts.sandbox);
+    let confine: Arc<Confine> = Arc::new(move || sandbox.enter_devices());
+    for device in parts.bus.devices() {
+        device.transport().prepare(&confine)?;
+    }
+    Ok(())
 }
 
 /// Lets the owner know of the machine's end when the devices' thread ends, however it does.

@@ -29,6 +29,7 @@ use crate::devices::bus::Bus;
 use crate::devices::platform::PlatformDevices;
 use crate::devices::serial::SerialPort;
 use crate::devices::virtio::VirtioDevice;
+use crate::devices::virtio::balloon::Balloon;
 use crate::devices::virtio::block::Block;
 use crate::devices::virtio::console::Console;
 use crate::devices::virtio::entropy::Entropy;
@@ -122,7 +123,7 @@ fn build(mut config: VmConfig, timeline: Arc<Timeline>) -> Result<Built, StartEr
     let parts = Parts {
         bus,
         platform: Mutex::new(PlatformDevices::new(serial)),
-        sandbox: Sandbox::new(config.sandbox).map_err(&set_up)?,
+        sandbox: Arc::new(Sandbox::new(config.sandbox).map_err(&set_up)?),
         exits: ExitCounters::default(),
         counters,
         timeline,
@@ -168,13 +169,16 @@ fn devices(config: &mut VmConfig) -> Result<Vec<Box<dyn VirtioDevice>>, StartErr
         devices.push(Box::new(Console::new(mem::take(&mut config.ports))));
     }
     devices.push(Box::new(Entropy::default()));
+    if config.balloon {
+        devices.push(Box::new(Balloon::default()));
+    }
     Ok(devices)
 }
 
 fn too_many_devices() -> StartError {
     StartError::Config(format!(
         "A machine can have {} disks at most",
-        arch::MAX_DEVICES - 2
+        arch::MAX_DEVICES - 3
     ))
 }
 

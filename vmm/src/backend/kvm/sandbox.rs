@@ -51,10 +51,14 @@ const ATTENDANT: [libc::c_long; 6] = [
 ];
 
 /// For the devices' thread: the host's side of disks, ports and entropy.
-const DEVICES: [libc::c_long; 5] = [
+const DEVICES: [libc::c_long; 8] = [
     libc::SYS_epoll_pwait,
+    libc::SYS_fallocate,
     libc::SYS_getrandom,
-    libc::SYS_pread64,
+    // The rings are made before, and can do no more than what stands here.
+    libc::SYS_io_uring_enter,
+    libc::SYS_preadv,
+    libc::SYS_pwritev,
     libc::SYS_recvmsg,
     libc::SYS_sendmsg,
 ];

@@ -54,6 +54,8 @@ fn step(name: &str, vcpu: &mut VcpuFd, parts: &Parts) -> Option<VmExit> {
         Ok(exit) => exit,
         Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
             parts.exits.interrupted.fetch_add(1, Ordering::Relaxed);
+            // The whole process may have been stopped for a while.
+            arch::interrupted(vcpu);
             return None;
         }
         Err(error) => {

@@ -26,9 +26,19 @@ pub(super) struct Invocation {
     pub(super) devices: Vec<PathBuf>,
     /// Confine QEMU to what it needs.
     pub(super) sandbox: bool,
+    /// Where QEMU makes its temporary files, if not in the usual folder.
+    pub(super) temporary: Option<PathBuf>,
 }
 
+/// Where QEMU keeps what a guest writes to its disks, in files without a name, unless told otherwise.
+const TEMPORARY: &str = "/var/tmp";
+
 impl Invocation {
+    /// Where QEMU makes its temporary files.
+    pub(super) fn temporary(&self) -> &Path {
+        self.temporary.as_deref().unwrap_or(Path::new(TEMPORARY))
+    }
+
     fn add<const N: usize>(&mut self, arguments: [&str; N]) {
         self.arguments.extend(arguments.map(str::to_owned));
     }
@@ -113,6 +123,9 @@ pub(super) fn describe(
         ]);
     }
     invocation.add(["-device", "virtio-rng-device"]);
+    if config.balloon {
+        invocation.add(["-device", "virtio-balloon-device,free-page-reporting=on"]);
+    }
     match config.serial {
         Some(sink) => {
             let fd = invocation.inherit(sink);
@@ -150,9 +163,13 @@ fn describe_disk(
     invocation.readable.push(disk.path.clone());
     // The image is shared by all runs and written by none, so QEMU need not lock it. `snapshot`
     // sends writes to an unlinked temporary file.
-    let writes = match disk.writes {
+    let writes = match &disk.writes {
         Writes::Refused => "readonly=on",
         Writes::InMemory => "snapshot=on,discard=unmap",
+        Writes::InFile { folder } => {
+            invocation.temporary = Some(folder.clone());
+            "snapshot=on,discard=unmap"
+        }
     };
     invocation.add([
         "-drive",
@@ -161,7 +178,10 @@ fn describe_disk(
     let serial = escape(&disk.serial);
     invocation.add([
         "-device",
-        &format!("virtio-blk-device,drive=disk{number},serial={serial}"),
+        // By default QEMU stops the machine when the host's disk is full.
+        &format!(
+            "virtio-blk-device,drive=disk{number},serial={serial},werror=report,rerror=report"
+        ),
     ]);
     Ok(())
 }

@@ -19,8 +19,6 @@ const PROGRAMS: [&str; 6] = [
     "/nix/store",
     "/gnu/store",
 ];
-/// Where QEMU keeps what the guest writes to its disks, in files without a name.
-const TEMPORARY: &str = "/var/tmp";
 /// What QEMU opens to find out how files are locked here.
 const NULL: &str = "/dev/null";
 
@@ -44,7 +42,7 @@ pub(super) fn confine(binary: &Path, invocation: &Invocation) -> io::Result<()> 
         .collect();
     confinement::allow_only(Paths {
         readable,
-        writable: vec![TEMPORARY.into(), NULL.into()],
+        writable: vec![invocation.temporary().to_owned(), NULL.into()],
         devices: invocation.devices.clone(),
         reopened,
     })?;
@@ -97,7 +95,7 @@ mod tests {
                 ("write its log", appends(Path::new(&reopened))),
                 (
                     "make temporary files",
-                    tempfile::tempfile_in(TEMPORARY).is_ok(),
+                    tempfile::tempfile_in(invocation.temporary()).is_ok(),
                 ),
                 (
                     "execute programs",

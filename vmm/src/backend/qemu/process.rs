@@ -95,7 +95,10 @@ impl QemuMachine {
 fn launch(binary: &Path, invocation: &Invocation, messages: &File) -> io::Result<Pid> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     let mut command = Command::new(binary);
-    command.args(&invocation.arguments).env_clear();
+    command
+        .args(&invocation.arguments)
+        .env_clear()
+        .env("TMPDIR", invocation.temporary());
     let enter = || enter_namespaces(invocation.sandbox);
     let pid = fork::spawn(enter, |_| {
         let error = match prepare(binary, invocation, messages, &write) {

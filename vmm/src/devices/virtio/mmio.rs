@@ -4,6 +4,7 @@ mod registers;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::sync::Arc;
 
 use virtio_bindings::virtio_config::{
@@ -15,7 +16,7 @@ use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRE
 use virtio_queue::{Queue, QueueT};
 
 use super::queue::DeviceQueue;
-use super::{Activation, HostReady, Interrupt, Progress, VirtioDevice, name};
+use super::{Activation, Confine, HostReady, Interrupt, Progress, VirtioDevice, name};
 use crate::memory::GuestRam;
 use crate::stats::{DeviceCounters, DeviceStats};
 use registers::Register;
@@ -133,6 +134,11 @@ impl Transport {
     /// What the device is, and what it did so far.
     pub(crate) fn stats(&self) -> DeviceStats {
         self.counters.read(name(self.device.id()))
+    }
+
+    /// Gets ready what works for the device beside the devices' thread.
+    pub(crate) fn prepare(&mut self, confine: &Arc<Confine>) -> io::Result<()> {
+        self.device.prepare(confine)
     }
 
     /// The device's descriptors of the host.

@@ -1,5 +1,6 @@
 //! Virtio devices (virtio 1.2) over memory-mapped registers.
 
+pub(crate) mod balloon;
 pub(crate) mod block;
 pub(crate) mod console;
 pub(crate) mod entropy;
@@ -10,6 +11,7 @@ mod rate;
 #[cfg(test)]
 mod testing;
 
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
@@ -58,6 +60,9 @@ pub(crate) enum Progress {
     At(Instant),
 }
 
+/// Takes from the calling thread what the devices' work does not need.
+pub(crate) type Confine = dyn Fn() -> io::Result<()> + Send + Sync;
+
 /// A virtio device, behind a transport that knows its registers.
 ///
 /// All calls of one device come one after the other, from the vCPUs for registers and from the
@@ -86,6 +91,15 @@ pub(crate) trait VirtioDevice: Send {
     /// # Errors
     /// If the driver broke the rules. It must reset the device before anything else happens.
     fn process(&mut self) -> Result<Progress, QueueError>;
+
+    /// Gets ready what works for the device beside the devices' thread, which calls this before it
+    /// confines itself; threads that are made here have to do so on their own.
+    ///
+    /// # Errors
+    /// If the host refuses what is needed.
+    fn prepare(&mut self, _confine: &Arc<Confine>) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Descriptors of the host whose readiness the device wants to know (edge-triggered).
     fn host_streams(&self) -> Vec<BorrowedFd<'_>> {

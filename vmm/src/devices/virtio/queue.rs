@@ -41,6 +41,18 @@ pub(crate) struct Chain {
     pub(crate) writable: Vec<Segment>,
 }
 
+#[cfg(test)]
+impl Chain {
+    /// A chain of these segments.
+    pub(super) fn of(readable: Vec<Segment>, writable: Vec<Segment>) -> Self {
+        Self {
+            head: 0,
+            readable,
+            writable,
+        }
+    }
+}
+
 /// An active queue. After an error it is of no use until the driver resets the device.
 #[derive(Debug)]
 pub(crate) struct DeviceQueue {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::mmio::Transport;
-use super::{Interrupt, Progress, VirtioDevice};
+use super::{Confine, Interrupt, Progress, VirtioDevice};
 use crate::memory::GuestRam;
 
 pub(super) const MEMORY_SIZE: u64 = 1 << 20;
@@ -66,7 +66,14 @@ pub(super) struct Driver {
 
 impl Driver {
     /// A guest whose driver has not looked at the device yet.
-    pub(super) fn new(device: impl VirtioDevice + 'static) -> Self {
+    pub(super) fn new(mut device: impl VirtioDevice + 'static) -> Self {
+        let confine: Arc<Confine> = Arc::new(|| Ok(()));
+        device.prepare(&confine).unwrap();
+        Self::as_prepared(device)
+    }
+
+    /// The same with a device that is ready to work.
+    fn as_prepared(device: impl VirtioDevice + 'static) -> Self {
         let memory =
             GuestRam::from_ranges(&[(GuestAddress(0), usize::try_from(MEMORY_SIZE).unwrap())])
                 .unwrap();
@@ -82,6 +89,12 @@ impl Driver {
     /// A guest whose driver uses the device with these features beside `VERSION_1`.
     pub(super) fn started(device: impl VirtioDevice + 'static, features: u64) -> Self {
         let mut driver = Self::new(device);
+        driver.start(features);
+        driver
+    }
+
+    pub(super) fn started_as_prepared(device: impl VirtioDevice + 'static, features: u64) -> Self {
+        let mut driver = Self::as_prepared(device);
         driver.start(features);
         driver
     }

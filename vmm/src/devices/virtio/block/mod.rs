@@ -1,39 +1,66 @@
 //! Block device (virtio 1.2, section 5.2).
 
-mod overlay;
+mod engine;
+mod image;
+mod mapping;
 mod request;
+mod scratch;
+mod sectors;
+mod task;
 #[cfg(test)]
 mod tests;
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
 
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX,
     VIRTIO_BLK_F_WRITE_ZEROES,
 };
 
-use super::{Activation, Progress, QueueError, VirtioDevice};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::{Activation, Confine, DeviceQueue, HostReady, Progress, QueueError, VirtioDevice};
 use crate::backend::StartError;
 use crate::config::{Disk, Writes};
-use overlay::Image;
-use request::Request;
+use crate::memory::GuestRam;
+use engine::{DEPTH, Engine, Kind};
+use image::{Image, OpenError, Overlay};
+use task::{Budget, Step, Task};
 
 const DEVICE_ID: u32 = 2;
 const QUEUE_SIZE: u16 = 256;
 
 /// Segments of a request: what fits the queue beside header and status.
 const MAX_SEGMENTS: u32 = 254;
-/// Largest range of one discard or write-zeroes command, in sectors.
-const MAX_RANGE: u32 = 1 << 22;
+/// Largest range of one discard or write-zeroes command, in sectors: 256 MiB, which the host frees in
+/// some milliseconds.
+const MAX_RANGE: u32 = 1 << 19;
 /// Ranges of one such command.
 const MAX_RANGES: u32 = 16;
-/// Discarded ranges should begin and end at multiples of so many sectors: a page of the overlay.
+/// Discarded ranges should begin and end at multiples of so many sectors: what the host can free.
 const DISCARD_ALIGNMENT: u32 = 8;
+
+/// Bytes that are copied before other devices get their turn, and before the thread looks whether the
+/// machine stops.
+const TURN: u64 = 8 << 20;
+/// Bytes of requests under way above which no more are taken: a reset has to wait for all of them.
+const MAX_UNDER_WAY: u64 = 64 << 20;
 
 /// Bytes of a sector, the unit of addresses.
 const SECTOR: u64 = 512;
+const PAGE: u64 = 4096;
 
 /// The device.
 #[derive(Debug)]
 pub(crate) struct Block {
+    // Before the files and the memory that it works on.
+    engine: Option<Engine>,
+    engine_kind: Kind,
+    /// The engine has done something.
+    event: Arc<EventFd>,
+    tasks: Tasks,
     disk: BlockDisk,
     config: Vec<u8>,
     active: Option<Activation>,
@@ -44,8 +71,49 @@ pub(crate) struct Block {
 struct BlockDisk {
     image: Image,
     read_only: bool,
+    can_free: bool,
     /// The serial number, NUL-padded.
     serial: [u8; 20],
+}
+
+/// Requests that wait for the engine, by the numbers that it knows them by.
+#[derive(Debug)]
+struct Tasks {
+    slots: Vec<Option<Task>>,
+    free: Vec<usize>,
+    /// Of all of them.
+    bytes: u64,
+}
+
+impl Tasks {
+    fn new() -> Self {
+        Self {
+            slots: (0..DEPTH).map(|_| None).collect(),
+            free: (0..DEPTH).collect(),
+            bytes: 0,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.free.is_empty() || self.bytes >= MAX_UNDER_WAY
+    }
+
+    fn add(&mut self, task: Task) -> Option<usize> {
+        let number = self.free.pop()?;
+        self.bytes += task.size();
+        *self.slots.get_mut(number)? = Some(task);
+        Some(number)
+    }
+
+    fn get(&mut self, number: usize) -> Option<&mut Task> {
+        self.slots.get_mut(number)?.as_mut()
+    }
+
+    fn remove(&mut self, number: usize) -> Option<Task> {
+        let task = self.slots.get_mut(number)?.take()?;
+        self.free.push(number);
+        Some(task)
+    }
 }
 
 impl Block {
@@ -66,9 +134,18 @@ impl Block {
             *to = from;
         }
         let read_only = disk.writes == Writes::Refused;
-        let image = Image::open(&disk.path, read_only).map_err(|source| StartError::Host {
-            what: format!("Cannot open the disk {name}"),
-            source,
+        let image = Image::open(&disk.path, &disk.writes).map_err(|error| match error {
+            OpenError::Base(source) => StartError::Host {
+                what: format!("Cannot open the disk {name}"),
+                source,
+            },
+            OpenError::Scratch(source) => StartError::Host {
+                what: format!(
+                    "Cannot make a file for the writes to the disk {name}{}",
+                    place(disk)
+                ),
+                source,
+            },
         })?;
         if image.size() == 0 || !image.size().is_multiple_of(SECTOR) {
             return Err(StartError::Config(format!(
@@ -76,15 +153,33 @@ impl Block {
                 image.size()
             )));
         }
+        let event = Engine::event().map_err(|source| StartError::Host {
+            what: format!("Cannot watch the disk {name}"),
+            source,
+        })?;
+        let can_free = image.can_free();
         Ok(Self {
-            config: config(image.size() / SECTOR, read_only),
+            engine: None,
+            engine_kind: Kind::Any,
+            event,
+            tasks: Tasks::new(),
+            config: config(image.size() / SECTOR, can_free),
             disk: BlockDisk {
                 image,
                 read_only,
+                can_free,
                 serial,
             },
             active: None,
         })
+    }
+}
+
+/// Where a disk's writes go, for messages.
+fn place(disk: &Disk) -> String {
+    match &disk.writes {
+        Writes::Refused | Writes::InMemory => String::new(),
+        Writes::InFile { folder } => format!(" in {}", folder.display()),
     }
 }
 
@@ -96,8 +191,10 @@ impl VirtioDevice for Block {
     fn features(&self) -> u64 {
         let access = if self.disk.read_only {
             1 << VIRTIO_BLK_F_RO
-        } else {
+        } else if self.disk.can_free {
             1 << VIRTIO_BLK_F_DISCARD | 1 << VIRTIO_BLK_F_WRITE_ZEROES
+        } else {
+            0
         };
         access | 1 << VIRTIO_BLK_F_FLUSH | 1 << VIRTIO_BLK_F_SEG_MAX
     }
@@ -115,32 +212,142 @@ impl VirtioDevice for Block {
     }
 
     fn reset(&mut self) {
+        if let Some(engine) = &mut self.engine {
+            engine.drain(|(number, result)| {
+                if let Some(task) = self.tasks.get(number) {
+                    task.completed(result, &mut self.disk);
+                }
+            });
+        }
+        self.tasks = Tasks::new();
         self.active = None;
     }
 
+    fn prepare(&mut self, confine: &Arc<Confine>) -> io::Result<()> {
+        let scratch = match &self.disk.image.overlay {
+            Overlay::File(file) => Some(file),
+            Overlay::None | Overlay::Memory(_) => None,
+        };
+        let base = &self.disk.image.base;
+        let event = Arc::clone(&self.event);
+        self.engine = Some(Engine::new(
+            self.engine_kind,
+            base,
+            scratch,
+            event,
+            confine,
+        )?);
+        Ok(())
+    }
+
+    fn host_streams(&self) -> Vec<BorrowedFd<'_>> {
+        // SAFETY: the descriptor is open as long as `self`.
+        vec![unsafe { BorrowedFd::borrow_raw(self.event.as_raw_fd()) }]
+    }
+
+    fn host_ready(&mut self, _stream: usize, _ready: HostReady) {
+        if let Some(engine) = &self.engine {
+            engine.acknowledge();
+        }
+    }
+
     fn process(&mut self) -> Result<Progress, QueueError> {
-        let Some((queue, memory, interrupt)) = self.active.as_mut().and_then(|a| a.queue(0)) else {
+        let (Some(active), Some(engine)) = (&mut self.active, &mut self.engine) else {
             return Ok(Progress::Idle);
         };
-        for _ in 0..queue.size() {
-            let Some(chain) = queue.pop()? else {
-                queue.notify(interrupt)?;
-                if !queue.wait()? {
-                    return Ok(Progress::Idle);
+        let Some((queue, memory, interrupt)) = active.queue(0) else {
+            return Ok(Progress::Idle);
+        };
+        let mut turn = Turn {
+            queue,
+            memory,
+            engine,
+            tasks: &mut self.tasks,
+            disk: &mut self.disk,
+            budget: Budget::new(TURN),
+        };
+        loop {
+            let taken = turn.take()?;
+            turn.engine.submit();
+            let moved = turn.collect()?;
+            turn.queue.notify(interrupt)?;
+            match taken {
+                _ if turn.budget.is_spent() => {
+                    turn.engine.submit();
+                    return Ok(Progress::More);
                 }
+                _ if moved => {}
+                Taken::All if turn.queue.wait()? => {}
+                // What is under way says when it is done.
+                Taken::All | Taken::Full => return Ok(Progress::Idle),
+            }
+        }
+    }
+}
+
+/// Some of the device's work, with all that it takes.
+struct Turn<'a> {
+    queue: &'a mut DeviceQueue,
+    memory: &'a GuestRam,
+    engine: &'a mut Engine,
+    tasks: &'a mut Tasks,
+    disk: &'a mut BlockDisk,
+    budget: Budget,
+}
+
+/// Why no more requests are taken.
+enum Taken {
+    /// There are none.
+    All,
+    /// Enough are under way, or enough was done.
+    Full,
+}
+
+impl Turn<'_> {
+    /// Takes requests and begins with them.
+    fn take(&mut self) -> Result<Taken, QueueError> {
+        while !self.tasks.is_full() && !self.budget.is_spent() {
+            let Some(chain) = self.queue.pop()? else {
+                return Ok(Taken::All);
+            };
+            let mut task = Task::new(self.memory, chain, self.disk)?;
+            match task.step(self.memory, self.disk, &mut self.budget) {
+                Step::Finished(outcome) => task.finish(self.memory, self.queue, outcome)?,
+                Step::Wait(operation) => {
+                    if let Some(number) = self.tasks.add(task) {
+                        self.engine.push(number, operation);
+                    }
+                }
+            }
+        }
+        Ok(Taken::Full)
+    }
+
+    /// Goes on with the requests whose operations are done. False if there were none.
+    fn collect(&mut self) -> Result<bool, QueueError> {
+        let mut moved = false;
+        while let Some((number, result)) = self.engine.next() {
+            moved = true;
+            let Some(task) = self.tasks.get(number) else {
                 continue;
             };
-            let request = Request::parse(memory, &chain)?;
-            let written = request.execute(memory, &mut self.disk)?;
-            queue.finish(&chain, written)?;
+            task.completed(result, self.disk);
+            match task.step(self.memory, self.disk, &mut self.budget) {
+                Step::Wait(operation) => self.engine.push(number, operation),
+                Step::Finished(outcome) => {
+                    if let Some(task) = self.tasks.remove(number) {
+                        self.tasks.bytes -= task.size();
+                        task.finish(self.memory, self.queue, outcome)?;
+                    }
+                }
+            }
         }
-        queue.notify(interrupt)?;
-        Ok(Progress::More)
+        Ok(moved)
     }
 }
 
 /// `struct virtio_blk_config`.
-fn config(sectors: u64, read_only: bool) -> Vec<u8> {
+fn config(sectors: u64, can_free: bool) -> Vec<u8> {
     let mut config = vec![0; 60];
     let mut put = |offset: usize, bytes: &[u8]| {
         for (to, from) in config.iter_mut().skip(offset).zip(bytes) {
@@ -149,7 +356,7 @@ fn config(sectors: u64, read_only: bool) -> Vec<u8> {
     };
     put(0, &sectors.to_le_bytes());
     put(12, &MAX_SEGMENTS.to_le_bytes());
-    if !read_only {
+    if can_free {
         put(36, &MAX_RANGE.to_le_bytes()); // max_discard_sectors
         put(40, &MAX_RANGES.to_le_bytes()); // max_discard_seg
         put(44, &DISCARD_ALIGNMENT.to_le_bytes()); // discard_sector_alignment

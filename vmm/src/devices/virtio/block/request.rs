@@ -24,14 +24,14 @@ pub(super) struct Request {
     kind: u32,
     sector: u64,
     /// Data from the driver.
-    output: Vec<Segment>,
+    pub(super) output: Vec<Segment>,
     /// Room for data to the driver.
-    input: Vec<Segment>,
+    pub(super) input: Vec<Segment>,
     status: Segment,
 }
 
 /// What a request comes to: bytes for the driver, or a status that is not OK.
-type Outcome = Result<usize, u32>;
+pub(super) type Outcome = Result<usize, u32>;
 
 impl Request {
     /// Reads the header. The driver may cut the request into descriptors as it likes.
@@ -52,22 +52,33 @@ impl Request {
         })
     }
 
-    /// Does what is asked and writes the status. Returns the number of bytes written.
-    pub(super) fn execute(
-        &self,
-        memory: &GuestRam,
-        disk: &mut BlockDisk,
-    ) -> Result<usize, QueueError> {
-        let outcome = match self.kind {
-            VIRTIO_BLK_T_IN => self.read(memory, disk),
-            VIRTIO_BLK_T_OUT => self.write(memory, disk),
-            // Writes live as long as the machine: there is nothing that could be made safer.
-            VIRTIO_BLK_T_FLUSH => Ok(0),
-            VIRTIO_BLK_T_GET_ID => self.serial(memory, disk),
-            VIRTIO_BLK_T_DISCARD => self.discard(memory, disk),
-            VIRTIO_BLK_T_WRITE_ZEROES => self.write_zeroes(memory, disk),
+    /// What is to be done.
+    pub(super) fn plan(&self, memory: &GuestRam, disk: &BlockDisk) -> Plan {
+        let plan = match self.kind {
+            VIRTIO_BLK_T_IN => {
+                let length = total(&self.input);
+                disk.offset(self.sector, length)
+                    .map(|(offset, length)| Plan::Read { offset, length })
+            }
+            VIRTIO_BLK_T_OUT if disk.read_only => Err(VIRTIO_BLK_S_IOERR),
+            VIRTIO_BLK_T_OUT => {
+                let length = total(&self.output);
+                disk.offset(self.sector, length)
+                    .map(|(offset, length)| Plan::Write { offset, length })
+            }
+            // A write is answered once all reads see it, and what was written lives as long as the
+            // machine: there is nothing that could be made safer.
+            VIRTIO_BLK_T_FLUSH => Ok(Plan::Done(Ok(0))),
+            VIRTIO_BLK_T_GET_ID => Ok(Plan::Done(self.serial(memory, disk))),
+            VIRTIO_BLK_T_DISCARD => self.free(memory, disk, false),
+            VIRTIO_BLK_T_WRITE_ZEROES => self.free(memory, disk, true),
             _ => Err(VIRTIO_BLK_S_UNSUPP),
         };
+        plan.unwrap_or_else(|status| Plan::Done(Err(status)))
+    }
+
+    /// Writes the status. Returns the number of bytes written.
+    pub(super) fn answer(&self, memory: &GuestRam, outcome: Outcome) -> Result<usize, QueueError> {
         let (written, status) = match outcome {
             Ok(written) => (written, VIRTIO_BLK_S_OK),
             Err(status) => (0, status),
@@ -84,22 +95,6 @@ impl Request {
         })
     }
 
-    fn read(&self, memory: &GuestRam, disk: &BlockDisk) -> Outcome {
-        let offset = disk.offset(self.sector, total(&self.input))?;
-        disk.image
-            .read(memory, &self.input, offset)
-            .map_err(|_| VIRTIO_BLK_S_IOERR)?;
-        Ok(total(&self.input))
-    }
-
-    fn write(&self, memory: &GuestRam, disk: &mut BlockDisk) -> Outcome {
-        let offset = disk.offset(self.sector, total(&self.output))?;
-        disk.image
-            .write(memory, &self.output, offset)
-            .map_err(|_| VIRTIO_BLK_S_IOERR)?;
-        Ok(0)
-    }
-
     fn serial(&self, memory: &GuestRam, disk: &BlockDisk) -> Outcome {
         let room = usize::try_from(VIRTIO_BLK_ID_BYTES).unwrap_or(0);
         let mut rest = disk.serial.as_slice();
@@ -113,28 +108,21 @@ impl Request {
         Ok(disk.serial.len() - rest.len())
     }
 
-    fn discard(&self, memory: &GuestRam, disk: &mut BlockDisk) -> Outcome {
-        for range in self.ranges(memory, disk)? {
-            if range.flags != 0 {
-                return Err(VIRTIO_BLK_S_UNSUPP);
-            }
-            disk.image
-                .discard(range.offset, range.length)
-                .map_err(|_| VIRTIO_BLK_S_IOERR)?;
+    /// A discard or write-zeroes command.
+    fn free(&self, memory: &GuestRam, disk: &BlockDisk, zero: bool) -> Result<Plan, u32> {
+        if !disk.can_free && !disk.read_only {
+            return Err(VIRTIO_BLK_S_UNSUPP);
         }
-        Ok(0)
-    }
-
-    fn write_zeroes(&self, memory: &GuestRam, disk: &mut BlockDisk) -> Outcome {
-        for range in self.ranges(memory, disk)? {
-            if range.flags & !VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP != 0 {
-                return Err(VIRTIO_BLK_S_UNSUPP);
-            }
-            disk.image
-                .write_zeroes(range.offset, range.length)
-                .map_err(|_| VIRTIO_BLK_S_IOERR)?;
+        let allowed = if zero {
+            VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP
+        } else {
+            0
+        };
+        let ranges = self.ranges(memory, disk)?;
+        if ranges.iter().any(|range| range.flags & !allowed != 0) {
+            return Err(VIRTIO_BLK_S_UNSUPP);
         }
-        Ok(0)
+        Ok(Plan::Free { ranges, zero })
     }
 
     /// The ranges of a discard or write-zeroes command, all within the disk.
@@ -157,14 +145,32 @@ impl Request {
     }
 }
 
+/// What a request comes to be.
+#[derive(Debug)]
+pub(super) enum Plan {
+    /// It is over already.
+    Done(Outcome),
+    /// Bytes of the disk to the driver.
+    Read { offset: u64, length: u64 },
+    /// Bytes of the driver to the disk.
+    Write { offset: u64, length: u64 },
+    /// Ranges are given back, and read as zeroes then if that is wanted.
+    Free { ranges: Vec<Range>, zero: bool },
+}
+
 /// A range of the disk, in bytes.
-struct Range {
-    offset: u64,
-    length: u64,
+#[derive(Debug)]
+pub(super) struct Range {
+    pub(super) offset: u64,
+    pub(super) length: u64,
     flags: u32,
 }
 
 impl Range {
+    pub(super) fn end(&self) -> u64 {
+        self.offset + self.length
+    }
+
     fn parse(bytes: &[u8; RANGE_SIZE], disk: &BlockDisk) -> Result<Self, u32> {
         let [s0, s1, s2, s3, s4, s5, s6, s7, c0, c1, c2, c3, flags @ ..] = *bytes;
         let count = u32::from_le_bytes([c0, c1, c2, c3]);
@@ -182,13 +188,13 @@ impl Range {
 }
 
 impl BlockDisk {
-    /// Where the data of a read or write is, in bytes, if it is within the disk.
-    fn offset(&self, sector: u64, length: usize) -> Result<u64, u32> {
+    /// Offset and length of a read's or write's data, in bytes, if it is within the disk.
+    fn offset(&self, sector: u64, length: usize) -> Result<(u64, u64), u32> {
         if length > MAX_DATA {
             return Err(VIRTIO_BLK_S_IOERR);
         }
         let length = u64::try_from(length).map_err(|_| VIRTIO_BLK_S_IOERR)?;
-        self.range_offset(sector, length)
+        Ok((self.range_offset(sector, length)?, length))
     }
 
     fn range_offset(&self, sector: u64, length: u64) -> Result<u64, u32> {

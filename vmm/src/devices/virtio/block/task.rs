@@ -1,0 +1,253 @@
+//! A request under way.
+
+use std::io;
+
+use virtio_bindings::virtio_blk::VIRTIO_BLK_S_IOERR;
+
+use super::super::queue::{part, total};
+use super::super::{Chain, DeviceQueue, QueueError, Segment};
+use super::engine::{Action, Buffers, MAX_PIECES, Operation, Target};
+use super::image::Overlay;
+use super::request::{Outcome, Plan, Range, Request};
+use super::{BlockDisk, PAGE};
+use crate::memory::GuestRam;
+
+/// What a step may use of the time that the device has before others get their turn, in bytes that
+/// could be copied meanwhile.
+#[derive(Debug)]
+pub(super) struct Budget(u64);
+
+impl Budget {
+    pub(super) fn new(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn is_spent(&self) -> bool {
+        self.0 == 0
+    }
+
+    fn spend(&mut self, bytes: u64) {
+        self.0 = self.0.saturating_sub(bytes);
+    }
+}
+
+/// A request, as far as it has come.
+#[derive(Debug)]
+pub(super) struct Task {
+    chain: Chain,
+    request: Request,
+    plan: Plan,
+    /// Bytes that were moved, or ranges that were freed.
+    done: u64,
+}
+
+/// What comes next for a request.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// It is over.
+    Finished(Outcome),
+    /// This must be done first.
+    Wait(Operation),
+}
+
+impl Task {
+    pub(super) fn new(
+        memory: &GuestRam,
+        chain: Chain,
+        disk: &BlockDisk,
+    ) -> Result<Self, QueueError> {
+        let request = Request::parse(memory, &chain)?;
+        let plan = request.plan(memory, disk);
+        Ok(Self {
+            chain,
+            request,
+            plan,
+            done: 0,
+        })
+    }
+
+    /// Bytes that the request moves.
+    pub(super) fn size(&self) -> u64 {
+        match self.plan {
+            Plan::Read { length, .. } | Plan::Write { length, .. } => length,
+            Plan::Done(_) | Plan::Free { .. } => 0,
+        }
+    }
+
+    /// Goes on until the request is over or has to wait for a file.
+    pub(super) fn step(
+        &mut self,
+        memory: &GuestRam,
+        disk: &mut BlockDisk,
+        budget: &mut Budget,
+    ) -> Step {
+        budget.spend(PAGE);
+        let step = match &self.plan {
+            Plan::Done(outcome) => return Step::Finished(*outcome),
+            &Plan::Read { offset, length } => self.read(memory, disk, budget, offset, length),
+            &Plan::Write { offset, length } => self.write(memory, disk, budget, offset, length),
+            Plan::Free { ranges, zero } => {
+                free(ranges, *zero, &mut self.done, disk, budget).map(|waiting| match waiting {
+                    Some(operation) => Step::Wait(operation),
+                    None => Step::Finished(Ok(0)),
+                })
+            }
+        };
+        step.unwrap_or(Step::Finished(Err(VIRTIO_BLK_S_IOERR)))
+    }
+
+    /// Takes in what came of the operation that it waited for. After an error, the request is over.
+    pub(super) fn completed(&mut self, result: io::Result<usize>, disk: &mut BlockDisk) {
+        let moved = match result {
+            Ok(moved) => moved,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
+            Err(_) => return self.plan = Plan::Done(Err(VIRTIO_BLK_S_IOERR)),
+        };
+        match &self.plan {
+            Plan::Done(_) => {}
+            Plan::Read { .. } | Plan::Write { .. } if moved == 0 => {
+                // The file ends too early.
+                self.plan = Plan::Done(Err(VIRTIO_BLK_S_IOERR));
+            }
+            Plan::Read { .. } => self.done += bytes(moved),
+            &Plan::Write { offset, length } => {
+                self.done += bytes(moved);
+                if self.done >= length {
+                    disk.image.mark(offset, length, true);
+                }
+            }
+            Plan::Free { ranges, zero } => {
+                if let Some(range) = at(ranges, self.done) {
+                    disk.image.mark(range.offset, range.length, *zero);
+                }
+                self.done += 1;
+            }
+        }
+    }
+
+    /// Gives the request back to the driver.
+    pub(super) fn finish(
+        self,
+        memory: &GuestRam,
+        queue: &mut DeviceQueue,
+        outcome: Outcome,
+    ) -> Result<(), QueueError> {
+        let written = self.request.answer(memory, outcome)?;
+        queue.finish(&self.chain, written)
+    }
+
+    fn read(
+        &mut self,
+        memory: &GuestRam,
+        disk: &BlockDisk,
+        budget: &mut Budget,
+        offset: u64,
+        length: u64,
+    ) -> io::Result<Step> {
+        while self.done < length {
+            let place = offset + self.done;
+            let run = disk.image.run(place, length - self.done);
+            budget.spend(run.length);
+            let segments = section(&self.request.input, self.done, run.length)?;
+            let target = match &disk.image.overlay {
+                Overlay::Memory(mapping) if run.private => {
+                    mapping.read(memory, &segments, place)?;
+                    self.done += run.length;
+                    continue;
+                }
+                Overlay::File(_) if run.private => Target::Scratch,
+                _ => Target::Base,
+            };
+            let action = Action::Read(buffers(memory, &segments)?);
+            return Ok(Step::Wait(Operation {
+                target,
+                action,
+                offset: place,
+            }));
+        }
+        Ok(Step::Finished(Ok(total(&self.request.input))))
+    }
+
+    fn write(
+        &mut self,
+        memory: &GuestRam,
+        disk: &mut BlockDisk,
+        budget: &mut Budget,
+        offset: u64,
+        length: u64,
+    ) -> io::Result<Step> {
+        if self.done >= length {
+            return Ok(Step::Finished(Ok(0)));
+        }
+        budget.spend(length - self.done);
+        match &disk.image.overlay {
+            Overlay::None => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            Overlay::Memory(mapping) => {
+                mapping.write(memory, &self.request.output, offset)?;
+                disk.image.mark(offset, length, true);
+                Ok(Step::Finished(Ok(0)))
+            }
+            Overlay::File(_) => {
+                let segments = section(&self.request.output, self.done, length - self.done)?;
+                Ok(Step::Wait(Operation {
+                    target: Target::Scratch,
+                    action: Action::Write(buffers(memory, &segments)?),
+                    offset: offset + self.done,
+                }))
+            }
+        }
+    }
+}
+
+/// Frees ranges until one has to wait for the file.
+fn free(
+    ranges: &[Range],
+    zero: bool,
+    done: &mut u64,
+    disk: &mut BlockDisk,
+    budget: &mut Budget,
+) -> io::Result<Option<Operation>> {
+    while let Some(range) = at(ranges, *done) {
+        // Freeing a page takes a small part of the time that copying it would.
+        budget.spend(range.length / 16);
+        if range.length == 0 {
+            *done += 1;
+            continue;
+        }
+        match &disk.image.overlay {
+            Overlay::None => return Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            Overlay::Memory(mapping) if zero => mapping.zero(range.offset, range.end())?,
+            Overlay::Memory(mapping) => mapping.discard(range.offset, range.end())?,
+            Overlay::File(_) => {
+                return Ok(Some(Operation {
+                    target: Target::Scratch,
+                    action: Action::Punch(range.length),
+                    offset: range.offset,
+                }));
+            }
+        }
+        disk.image.mark(range.offset, range.length, zero);
+        *done += 1;
+    }
+    Ok(None)
+}
+
+fn at(ranges: &[Range], done: u64) -> Option<&Range> {
+    ranges.get(usize::try_from(done).ok()?)
+}
+
+/// A section of a request's memory.
+fn section(segments: &[Segment], start: u64, length: u64) -> io::Result<Vec<Segment>> {
+    let start = usize::try_from(start).map_err(io::Error::other)?;
+    let length = usize::try_from(length).map_err(io::Error::other)?;
+    Ok(part(segments, start, length))
+}
+
+/// As much of the memory as one operation takes; the rest is for the next one.
+fn buffers(memory: &GuestRam, segments: &[Segment]) -> io::Result<Buffers> {
+    Buffers::new(memory, segments.get(..MAX_PIECES).unwrap_or(segments))
+}
+
+fn bytes(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
