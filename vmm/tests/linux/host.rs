@@ -184,9 +184,12 @@ pub(crate) fn devices(host: &Host) {
     host.start(1, 128 << 20).finish();
 }
 
-/// As little as Debian's kernel boots with.
+/// As little as a small kernel boots with, and a distribution's.
 pub(crate) fn small_memory(host: &Host) {
-    host.start(1, 64 << 20).finish();
+    let kernel = fs::metadata(host.kernel.vmlinux()).unwrap().len();
+    let memory = if kernel < 24 << 20 { 64 } else { 96 };
+    println!("{memory} MiB for a kernel of {} MiB", kernel >> 20);
+    host.start(1, memory << 20).finish();
 }
 
 /// A gigabyte of it above the hole.
