@@ -351,7 +351,10 @@ pub(crate) fn stream(host: &Host) {
     thread::sleep(Duration::from_secs(1));
     assert!(!sending.is_finished());
     let mut bytes = vec![0; SIZE];
-    running.data.read_exact(&mut bytes).unwrap();
+    if let Err(error) = running.data.read_exact(&mut bytes) {
+        let exit = running.machine.exit();
+        panic!("{error}; the machine's exit: {exit:?}");
+    }
     assert!(bytes.into_iter().eq((0..SIZE).map(byte)));
     sending.join().unwrap();
     running.finish();
