@@ -5,7 +5,7 @@ pub(crate) mod kick;
 mod lifecycle;
 mod machine;
 mod process;
-mod sandbox;
+pub(crate) mod sandbox;
 mod timeline;
 mod vcpu;
 

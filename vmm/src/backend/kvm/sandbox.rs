@@ -51,7 +51,9 @@ const ATTENDANT: [libc::c_long; 6] = [
 ];
 
 /// For the devices' thread: the host's side of disks, ports and entropy.
-const DEVICES: [libc::c_long; 8] = [
+const DEVICES: [libc::c_long; 9] = [
+    // A host that is out of memory is asked again.
+    libc::SYS_clock_nanosleep,
     libc::SYS_epoll_pwait,
     libc::SYS_fallocate,
     libc::SYS_getrandom,
@@ -67,7 +69,7 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// The filters of a machine's threads; none where it is to run without, for debugging.
 #[derive(Debug)]
-pub(super) struct Sandbox(Option<Filters>);
+pub(crate) struct Sandbox(Option<Filters>);
 
 #[derive(Debug)]
 struct Filters {
@@ -77,7 +79,7 @@ struct Filters {
 
 impl Sandbox {
     /// Prepares the filters, if the threads are to be confined.
-    pub(super) fn new(confined: bool) -> io::Result<Self> {
+    pub(crate) fn new(confined: bool) -> io::Result<Self> {
         let build = || -> Result<Filters, seccompiler::BackendError> {
             let mut devices = common()?;
             devices.extend(DEVICES.map(|number| (number, Vec::new())));
@@ -102,7 +104,7 @@ impl Sandbox {
     }
 
     /// Confines the calling thread to the devices' work.
-    pub(super) fn enter_devices(&self) -> io::Result<()> {
+    pub(crate) fn enter_devices(&self) -> io::Result<()> {
         self.0
             .as_ref()
             .map_or(Ok(()), |filters| enter(&filters.devices))

@@ -21,7 +21,9 @@ use virtio_bindings::virtio_blk::{
 
 use vmm_sys_util::eventfd::EventFd;
 
-use super::{Activation, Confine, DeviceQueue, HostReady, Progress, QueueError, VirtioDevice};
+use super::{
+    Activation, Confine, DeviceQueue, HostReady, Interrupt, Progress, QueueError, VirtioDevice,
+};
 use crate::backend::StartError;
 use crate::config::{Disk, Writes};
 use crate::memory::GuestRam;
@@ -266,22 +268,10 @@ impl VirtioDevice for Block {
             disk: &mut self.disk,
             budget: Budget::new(TURN),
         };
-        loop {
-            let taken = turn.take()?;
-            turn.engine.submit();
-            let moved = turn.collect()?;
-            turn.queue.notify(interrupt)?;
-            match taken {
-                _ if turn.budget.is_spent() => {
-                    turn.engine.submit();
-                    return Ok(Progress::More);
-                }
-                _ if moved => {}
-                Taken::All if turn.queue.wait()? => {}
-                // What is under way says when it is done.
-                Taken::All | Taken::Full => return Ok(Progress::Idle),
-            }
-        }
+        let progress = turn.run(interrupt);
+        // However it ended, what was begun goes on: other threads may not let the host begin with it.
+        turn.engine.submit();
+        progress
     }
 }
 
@@ -304,6 +294,23 @@ enum Taken {
 }
 
 impl Turn<'_> {
+    /// Works until there is nothing to do, or others should get their turn.
+    fn run(&mut self, interrupt: &Interrupt) -> Result<Progress, QueueError> {
+        loop {
+            let taken = self.take()?;
+            self.engine.submit();
+            let moved = self.collect()?;
+            self.queue.notify(interrupt)?;
+            match taken {
+                _ if self.budget.is_spent() => return Ok(Progress::More),
+                _ if moved => {}
+                Taken::All if self.queue.wait()? => {}
+                // What is under way says when it is done.
+                Taken::All | Taken::Full => return Ok(Progress::Idle),
+            }
+        }
+    }
+
     /// Takes requests and begins with them.
     fn take(&mut self) -> Result<Taken, QueueError> {
         while !self.tasks.is_full() && !self.budget.is_spent() {

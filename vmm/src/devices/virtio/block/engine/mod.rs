@@ -230,18 +230,23 @@ impl Target {
 mod tests {
     use std::io::Write;
     use std::os::unix::fs::FileExt;
+    use std::thread;
 
     use vm_memory::{Bytes, GuestAddress};
 
     use super::*;
+    use crate::backend::kvm::sandbox::Sandbox;
 
     fn engines(base: &File, scratch: &File) -> [Engine; 2] {
-        let confine: Arc<Confine> = Arc::new(|| Ok(()));
+        confined_engines(base, scratch, &(Arc::new(|| Ok(())) as _))
+    }
+
+    fn confined_engines(base: &File, scratch: &File, confine: &Arc<Confine>) -> [Engine; 2] {
         let ring = Ring::new(base, Some(scratch), &Engine::event().unwrap());
         assert!(ring.is_ok(), "no io_uring here: {ring:?}");
         [Kind::Any, Kind::Threads].map(|kind| {
             let event = Engine::event().unwrap();
-            Engine::new(kind, base, Some(scratch), event, &confine).unwrap()
+            Engine::new(kind, base, Some(scratch), event, confine).unwrap()
         })
     }
 
@@ -326,6 +331,49 @@ mod tests {
             engine.push(1, write);
             assert_eq!(all(&mut engine), [(1, Err(Some(libc::ENOSPC)))]);
         }
+    }
+
+    #[test]
+    fn both_kinds_work_behind_the_filters_of_system_calls() {
+        let base = tempfile::tempfile().unwrap();
+        base.write_all_at(&[7; 4096], 0).unwrap();
+        let scratch = tempfile::tempfile().unwrap();
+        let memory = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 16)]).unwrap();
+        let sandbox = Arc::new(Sandbox::new(true).unwrap());
+        let confine: Arc<Confine> = {
+            let sandbox = Arc::clone(&sandbox);
+            Arc::new(move || sandbox.enter_devices())
+        };
+        let work = || {
+            let engines = confined_engines(&base, &scratch, &confine);
+            sandbox.enter_devices().unwrap();
+            assert!(base.metadata().is_err(), "not confined");
+            let segment = |address| Segment {
+                address: GuestAddress(address),
+                length: 4096,
+            };
+            for mut engine in engines {
+                let read = Action::Read(Buffers::new(&memory, &[segment(0)]).unwrap());
+                let write = Action::Write(Buffers::new(&memory, &[segment(0)]).unwrap());
+                for (target, action, expected) in [
+                    (Target::Base, read, 4096),
+                    (Target::Scratch, write, 4096),
+                    (Target::Scratch, Action::Punch(512), 0),
+                ] {
+                    let operation = Operation {
+                        target,
+                        action,
+                        offset: 0,
+                    };
+                    engine.push(0, operation);
+                    assert_eq!(all(&mut engine), [(0, Ok(expected))]);
+                }
+            }
+        };
+        thread::scope(|scope| scope.spawn(work).join()).unwrap();
+        let mut bytes = [0; 4096];
+        scratch.read_exact_at(&mut bytes, 0).unwrap();
+        assert_eq!((bytes[511], bytes[512], bytes[4095]), (0, 7, 7));
     }
 
     #[test]

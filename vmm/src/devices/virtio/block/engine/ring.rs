@@ -132,3 +132,63 @@ fn entry(operation: &Operation) -> Entry {
             .build(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::super::Engine;
+    use super::*;
+
+    /// What comes of an entry that no operation asked for.
+    fn result(ring: &mut IoUring, entry: &Entry) -> i32 {
+        // SAFETY: what the entries of this test point to lives as long as it.
+        unsafe { ring.submission().push(entry) }.unwrap();
+        // The kernel may stop at an entry that it refuses.
+        let _ = ring.submit_and_wait(1);
+        ring.completion().next().unwrap().result()
+    }
+
+    #[test]
+    fn a_ring_does_nothing_but_what_it_is_for() {
+        let base = tempfile::tempfile().unwrap();
+        let other = tempfile::tempfile().unwrap();
+        let event = Engine::event().unwrap();
+        let mut ring = Ring::new(&base, None, &event).unwrap().ring;
+        let mut byte = 0_u8;
+        let mut vector = libc::iovec {
+            iov_base: (&raw mut byte).cast(),
+            iov_len: 1,
+        };
+        let vectors: *mut libc::iovec = &raw mut vector;
+        let fixed = types::Fixed(0);
+        assert_eq!(
+            result(&mut ring, &opcode::Readv::new(fixed, vectors, 1).build()),
+            0
+        );
+        let by_number = types::Fd(other.as_raw_fd());
+        let path = c"/etc/passwd";
+        for entry in [
+            opcode::Readv::new(by_number, vectors, 1).build(),
+            opcode::Writev::new(by_number, vectors, 1).build(),
+            opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr()).build(),
+            opcode::Socket::new(libc::AF_UNIX, libc::SOCK_STREAM, 0).build(),
+            opcode::Fsync::new(fixed).build(),
+            opcode::Read::new(fixed, &raw mut byte, 1).build(),
+            opcode::Nop::new().build(),
+        ] {
+            assert_eq!(result(&mut ring, &entry), -libc::EACCES, "{entry:?}");
+        }
+        // Nor can it be given other files.
+        let error = ring
+            .submitter()
+            .register_files_update(0, &[other.as_raw_fd()])
+            .unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EACCES));
+        // The files are as open to it as they are to the process.
+        let read_only = File::open("/dev/zero").unwrap();
+        let mut ring = Ring::new(&read_only, None, &event).unwrap().ring;
+        let write = opcode::Writev::new(fixed, vectors, 1).build();
+        assert_eq!(result(&mut ring, &write), -libc::EBADF);
+    }
+}
