@@ -37,6 +37,7 @@ pub(super) struct Task {
     chain: Chain,
     request: Request,
     plan: Plan,
+    size: u64,
     /// Bytes that were moved, or ranges that were freed.
     done: u64,
 }
@@ -58,20 +59,22 @@ impl Task {
     ) -> Result<Self, QueueError> {
         let request = Request::parse(memory, &chain)?;
         let plan = request.plan(memory, disk);
+        let size = match plan {
+            Plan::Read { length, .. } | Plan::Write { length, .. } => length,
+            Plan::Done(_) | Plan::Free { .. } => 0,
+        };
         Ok(Self {
             chain,
             request,
             plan,
+            size,
             done: 0,
         })
     }
 
-    /// Bytes that the request moves.
+    /// Bytes that the request moves if it succeeds.
     pub(super) fn size(&self) -> u64 {
-        match self.plan {
-            Plan::Read { length, .. } | Plan::Write { length, .. } => length,
-            Plan::Done(_) | Plan::Free { .. } => 0,
-        }
+        self.size
     }
 
     /// Goes on until the request is over or has to wait for a file.

@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::sync::mpsc;
@@ -591,6 +592,26 @@ fn a_reset_waits_for_what_is_under_way() {
     assert_eq!(driver.used(0), None);
     assert_eq!(driver.get(DATA, 512), [0xbb; 512]);
     assert_eq!(driver.status() & DRIVER_OK, DRIVER_OK);
+}
+
+#[test]
+fn failures_leave_room_for_further_requests() {
+    for kind in [Kind::Any, Kind::Threads] {
+        let base = base();
+        let mut device = block(&base, in_file(), kind);
+        // Every write to it says that there is no room.
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        device.disk.image.overlay = Overlay::File(full);
+        let mut guest = Guest {
+            driver: Driver::started(device, EVENT_INDEX),
+            base,
+        };
+        // More than may be under way at once.
+        let bytes = vec![1; 64 * 512];
+        for _ in 0..=MAX_UNDER_WAY / (64 * 512) {
+            assert_eq!(guest.write(0, &bytes), IO_ERROR);
+        }
+    }
 }
 
 #[test]
