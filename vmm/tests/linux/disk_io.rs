@@ -71,8 +71,9 @@ pub(crate) fn check(path: &Path, size: u64, depth: usize, count: usize) {
     let mut buffer = Buffer::new();
     for (worker, handle) in workers.into_iter().enumerate() {
         let generations = handle.join().unwrap();
-        for (index, generation) in generations.into_iter().enumerate() {
-            compare(&file, &mut buffer, worker * share + index, &[generation]);
+        for (index, generations) in generations.chunks(MAX_BLOCKS).enumerate() {
+            let first = worker * share + index * MAX_BLOCKS;
+            compare(&file, &mut buffer, first, generations);
         }
     }
 }

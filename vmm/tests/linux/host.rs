@@ -100,7 +100,7 @@ impl Host {
             ..BootOptions::default()
         });
         arguments.push(format!("scenario={} vcpus={vcpus}", self.scenario));
-        arguments.push(format!("operations={}", setting("TERRARIUM_TEST_IO", 256)));
+        arguments.push(format!("operations={}", setting("TERRARIUM_TEST_IO", 128)));
         let machine = Kvm.start(VmConfig {
             arch: vmm::config::Arch::HOST,
             vcpus,
