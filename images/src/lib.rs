@@ -14,6 +14,8 @@ mod digest;
 mod disk;
 mod error;
 mod ext4;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod image;
 mod json_file;
 mod layer;

@@ -20,6 +20,8 @@ mod drivers;
 mod emulators;
 mod error;
 mod folder;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod image;
 mod initramfs;
 mod kernel;

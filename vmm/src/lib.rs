@@ -10,6 +10,8 @@ pub mod config;
 mod confinement;
 mod cpu;
 mod devices;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod initramfs;
 mod memory;
 mod random;

@@ -87,7 +87,7 @@ fn what_a_machine_did_is_counted() {
         let (memory, ports) = (stats.exits["mmio"], stats.exits["port"]);
         assert!(memory >= 1 && memory + ports >= 4, "{stats:?}");
         let names: Vec<_> = stats.devices.iter().map(|device| &*device.name).collect();
-        assert_eq!(names, ["block", "console", "rng"]);
+        assert_eq!(names, ["block", "console", "rng", "balloon"]);
         assert!(stats.devices.iter().all(|device| device.operations == 0));
         // The kernel of a host before 5.14 counts nothing.
         if let Some(exits) = stats.kvm.get("exits") {

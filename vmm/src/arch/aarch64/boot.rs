@@ -107,6 +107,17 @@ impl Image {
     }
 }
 
+/// Loads the kernel as [`load`] does, and nothing else.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn load_kernel_only(
+    memory: &GuestRam,
+    config: &VmConfig,
+) -> Result<GuestAddress, StartError> {
+    let mut file = boot::open_kernel(&config.kernel)?;
+    Image::of(&file, config)?;
+    load_kernel(memory, config, &mut file, layout::KERNEL.0)
+}
+
 /// Loads the Image to `base`, a multiple of [`ALIGNMENT`]. Gives its first instruction.
 fn load_kernel(
     memory: &GuestRam,

@@ -85,6 +85,16 @@ pub(crate) fn load(
     Ok(Entry { address })
 }
 
+/// Loads the kernel as [`load`] does, and nothing else.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn load_kernel_only(
+    memory: &GuestRam,
+    config: &VmConfig,
+) -> Result<GuestAddress, StartError> {
+    let mut kernel = Vmlinux::open(&config.kernel, config.kaslr)?;
+    load_kernel(memory, config, &mut kernel, config.memory)
+}
+
 /// Loads the kernel below `end`, and gives its entry point.
 fn load_kernel(
     memory: &GuestRam,

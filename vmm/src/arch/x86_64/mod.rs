@@ -14,6 +14,8 @@ mod vcpu;
 mod vm;
 
 pub(crate) use boot::load;
+#[cfg(feature = "fuzzing")]
+pub(crate) use boot::load_kernel_only;
 pub(crate) use layout::{FIRST_VIRTIO_GSI, SERIAL_GSI, VIRTIO_MMIO};
 pub(crate) use memory::memory_ranges;
 pub(crate) use ports::{BoardDevices, SERIAL};

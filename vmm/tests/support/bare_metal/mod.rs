@@ -66,14 +66,25 @@ pub(crate) fn start(config: VmConfig) -> Option<Box<dyn Machine>> {
     Some(Kvm.start(config).unwrap())
 }
 
-/// Starts a machine with every kind of device that runs `code`. Its serial output comes with it.
+/// Starts a machine with every kind of device that runs `code`. Its serial output comes with it;
+/// nobody is at the other end of its port.
 pub(crate) fn run(vcpus: u8, code: &[&[u8]]) -> Option<(Box<dyn Machine>, UnixStream)> {
+    run_with_port(vcpus, code, UnixStream::pair().unwrap().0)
+}
+
+/// The same with this port.
+pub(crate) fn run_with_port(
+    vcpus: u8,
+    code: &[&[u8]],
+    port: UnixStream,
+) -> Option<(Box<dyn Machine>, UnixStream)> {
     let kernel = kernel(&code.concat());
     let disk = NamedTempFile::new().unwrap();
     disk.as_file().set_len(1 << 20).unwrap();
     let (output, serial) = UnixStream::pair().unwrap();
     let mut config = config(kernel.path().into());
     config.vcpus = vcpus;
+    config.balloon = true;
     config.serial = Some(OwnedFd::from(serial));
     config.disks.push(Disk {
         path: disk.path().into(),
@@ -82,7 +93,7 @@ pub(crate) fn run(vcpus: u8, code: &[&[u8]]) -> Option<(Box<dyn Machine>, UnixSt
     });
     config.ports.push(Port {
         name: "port".into(),
-        stream: UnixStream::pair().unwrap().0,
+        stream: port,
     });
     Some((start(config)?, output))
 }

@@ -1,0 +1,9 @@
+//! Debian packages.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    if let Err(error) = kernels::fuzzing::deb(bytes) {
+        panic!("the host fails: {error}");
+    }
+});

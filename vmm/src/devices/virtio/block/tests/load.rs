@@ -1,0 +1,182 @@
+//! Much work at once, hosts that fail, drivers that let go.
+
+use std::fs::File;
+
+use super::*;
+
+#[test]
+fn a_base_that_shrinks_is_an_error_of_the_read() {
+    for mut guest in guests() {
+        guest.base.as_file().set_len(4096).unwrap();
+        assert_eq!(guest.request(READ, 8, &[(DATA, 512, WRITE)]).0, IO_ERROR);
+        assert_eq!(guest.request(READ, 7, &[(DATA, 1024, WRITE)]).0, IO_ERROR);
+        // Writing takes nothing of the base.
+        assert_eq!(guest.write(9, &[1; 512]), OK);
+        assert_eq!(guest.read(9, 1), [1; 512]);
+    }
+}
+
+#[test]
+fn a_full_host_is_an_error_of_the_write() {
+    for kind in [Kind::Any, Kind::Threads] {
+        let base = base();
+        let mut device = block(&base, in_file(), kind);
+        device.disk.image.overlay = Overlay::File(
+            std::fs::File::options()
+                .read(true)
+                .write(true)
+                .open("/dev/full")
+                .unwrap(),
+        );
+        let mut guest = Guest {
+            driver: Driver::started(device, EVENT_INDEX),
+            base,
+        };
+        assert_eq!(guest.write(3, &[1; 512]), IO_ERROR);
+        assert_eq!(guest.read(3, 1), base_bytes(3 * 512, 512));
+        assert!(!guest.driver.is_broken());
+    }
+}
+
+#[test]
+fn one_turn_is_bounded() {
+    for kind in [Kind::Any, Kind::Threads] {
+        let base = base();
+        base.as_file().set_len(MEMORY_SIZE).unwrap();
+        let mut guest = Guest {
+            driver: Driver::started(block(&base, in_file(), kind), EVENT_INDEX),
+            base,
+        };
+        guest.put_header(READ, 0);
+        // 30 MiB.
+        let requests = 60;
+        for _ in 0..requests {
+            let pieces = [(HEADER, 16, 0), (DATA, 1 << 19, WRITE), (STATUS, 1, WRITE)];
+            guest.driver.add(0, &pieces);
+        }
+        assert_eq!(guest.driver.transport.process(), Progress::More);
+        let mut finished = std::iter::from_fn(|| guest.driver.used(0)).count();
+        assert!(finished <= 17, "{finished}");
+        while finished < requests {
+            guest.finished();
+            finished += 1;
+        }
+    }
+    // Many ranges of 256 MiB count as more than a turn.
+    let mut budget = Budget::new(TURN);
+    let base = base();
+    base.as_file().set_len(1 << 30).unwrap();
+    let mut device = block(&base, Writes::InMemory, Kind::Any);
+    let memory = small_memory();
+    let range = range_bytes(0, MAX_RANGE, 0);
+    let mut task = Task::new(&memory, chain(&memory, DISCARD, &range), &device.disk).unwrap();
+    task.step(&memory, &mut device.disk, &mut budget);
+    assert!(budget.is_spent());
+}
+
+#[test]
+fn any_number_of_requests_is_taken() {
+    for mut guest in guests() {
+        guest.put_header(READ, 1);
+        let mut sent = 0;
+        let mut finished = 0;
+        while finished < 2000 {
+            while sent < 2000 && sent - finished < 80 {
+                guest.driver.add(
+                    0,
+                    &[(HEADER, 16, 0), (DATA, 512, WRITE), (STATUS, 1, WRITE)],
+                );
+                sent += 1;
+            }
+            assert_eq!(guest.finished().1, 513);
+            finished += 1;
+        }
+    }
+}
+
+#[test]
+fn failures_leave_room_for_further_requests() {
+    for kind in [Kind::Any, Kind::Threads] {
+        let base = base();
+        let mut device = block(&base, in_file(), kind);
+        // Every write to it says that there is no room.
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        device.disk.image.overlay = Overlay::File(full);
+        let mut guest = Guest {
+            driver: Driver::started(device, EVENT_INDEX),
+            base,
+        };
+        // More than may be under way at once.
+        let bytes = vec![1; 64 * 512];
+        for _ in 0..=MAX_UNDER_WAY / (64 * 512) {
+            assert_eq!(guest.write(0, &bytes), IO_ERROR);
+        }
+    }
+}
+
+#[test]
+fn a_reset_waits_for_what_is_under_way() {
+    let base = base();
+    let mut device = block(&base, Writes::InMemory, Kind::Threads);
+    // The engine's threads are held up until told to go on.
+    let (go_on, held) = mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let confine: Arc<Confine> = Arc::new(move || {
+        let _ = held.lock().unwrap().recv();
+        Ok(())
+    });
+    device.prepare(&confine).unwrap();
+    let mut driver = Driver::started_as_prepared(device, EVENT_INDEX);
+    driver.put(HEADER, &[0; 16]);
+    driver.put(DATA, &[0xaa; 512]);
+    driver.add(
+        0,
+        &[(HEADER, 16, 0), (DATA, 512, WRITE), (STATUS, 1, WRITE)],
+    );
+    driver.run();
+    assert_eq!(driver.used(0), None);
+    let (reset, done) = mpsc::channel();
+    let resetting = thread::spawn(move || {
+        driver.write(0x70, 0);
+        reset.send(()).unwrap();
+        driver
+    });
+    assert!(done.recv_timeout(Duration::from_millis(300)).is_err());
+    drop(go_on);
+    done.recv_timeout(Duration::from_secs(20)).unwrap();
+    let mut driver = resetting.join().unwrap();
+    // The read has ended before the reset did, and the driver hears no more of it.
+    assert_eq!(driver.get(DATA, 512), base_bytes(0, 512));
+    driver.put(DATA, &[0xbb; 512]);
+    driver.start(EVENT_INDEX);
+    driver.run();
+    assert_eq!(driver.used(0), None);
+    assert_eq!(driver.get(DATA, 512), [0xbb; 512]);
+    assert_eq!(driver.status() & DRIVER_OK, DRIVER_OK);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever stands in the rings, the device comes to rest and the base stays as it is.
+    #[test]
+    fn any_rings_are_survived(
+        descriptors in prop::collection::vec(
+            (0_u64..MEMORY_SIZE + 4096, 0_u32..0x2_0000, 0_u16..8, 0_u16..10), 8),
+        heads in prop::collection::vec(0_u16..10, 1..8),
+        kind in 0_u32..16,
+    ) {
+        let mut guest = guest();
+        guest.put_header(kind, 1);
+        for (index, (address, length, flags, next)) in (0..).zip(descriptors) {
+            let (address, length) = if index % 3 == 0 { (HEADER, 16) } else { (address, length) };
+            guest.driver.describe(0, index, Descriptor { address, length, flags, next });
+        }
+        for head in heads {
+            guest.driver.offer(0, head);
+        }
+        guest.driver.run();
+        guest.driver.write(0x70, 0);
+        prop_assert!(guest.base_is_untouched());
+    }
+}
