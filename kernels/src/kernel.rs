@@ -102,7 +102,7 @@ impl Kernel {
             dir: dir.to_owned(),
             id: id.to_owned(),
             record,
-            config: KernelConfig::parse(&config),
+            config: KernelConfig::new(config),
         })
     }
 

@@ -166,7 +166,7 @@ impl Import {
         let config = read_bounded(inflating(config.as_slice())?, path, MAX_CONFIG)?;
         // Kept as it is read: a store with a file in it that is no text could not be read any more.
         let config = String::from_utf8_lossy(&config).into_owned();
-        let settings = KernelConfig::parse(&config);
+        let settings = KernelConfig::new(config.clone());
 
         let available = Modules::read(contents)?;
         let choices = choose(&available, DRIVERS.iter().map(|driver| driver.module))?;
