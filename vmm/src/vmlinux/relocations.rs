@@ -6,10 +6,13 @@
 //! Linux 6.14, places with 32 bits that are relative to the per-CPU area and so change the other way;
 //! places with 32 bits.
 
-use vm_memory::{Bytes, VolatileSlice};
+use vm_memory::{VolatileMemory, VolatileSlice};
 
 /// The longest table accepted, in bytes: more than twenty times that of Debian's ordinary kernel.
 pub(super) const MAX_TABLE: u64 = 32 << 20;
+
+/// The most groups that a table has.
+const MAX_GROUPS: usize = 3;
 
 /// The low half of `__START_KERNEL_map`, the kernel address of physical address zero where it was linked.
 const KERNEL_MAP: u32 = 0x8000_0000;
@@ -26,12 +29,14 @@ impl Relocations {
     /// Reads a table; `None` if it does not consist of two or three groups of kernel addresses.
     pub(super) fn parse(table: &[u8]) -> Option<Self> {
         let (words, rest) = table.as_chunks();
-        let words: Vec<_> = words.iter().copied().map(u32::from_le_bytes).collect();
-        let place = |word: &u32| word.checked_sub(KERNEL_MAP);
-        let groups = words
-            .split(|&word| word == 0)
-            .map(|group| group.iter().map(place).collect())
-            .collect::<Option<Vec<Vec<_>>>>()?;
+        let mut groups = vec![Vec::with_capacity(words.len())];
+        for &word in words {
+            match u32::from_le_bytes(word) {
+                0 if groups.len() > MAX_GROUPS => return None,
+                0 => groups.push(Vec::with_capacity(words.len())),
+                word => groups.last_mut()?.push(word.checked_sub(KERNEL_MAP)?),
+            }
+        }
         // The table begins with a zero, so there is nothing before the first group.
         let [before, wide, inverse, narrow] = match <[Vec<u32>; 4]>::try_from(groups) {
             Ok(groups) => groups,
@@ -59,14 +64,14 @@ impl Relocations {
         for (places, change) in [(&self.inverse, short.wrapping_neg()), (&self.narrow, short)] {
             for &place in places {
                 let offset = offset(place)?;
-                let value: u32 = image.read_obj(offset).ok()?;
-                image.write_obj(value.wrapping_add(change), offset).ok()?;
+                let value = image.get_ref::<u32>(offset).ok()?;
+                value.store(value.load().wrapping_add(change));
             }
         }
         for &place in &self.wide {
             let offset = offset(place)?;
-            let value: u64 = image.read_obj(offset).ok()?;
-            image.write_obj(value.wrapping_add(distance), offset).ok()?;
+            let value = image.get_ref::<u64>(offset).ok()?;
+            value.store(value.load().wrapping_add(distance));
         }
         Some(())
     }
