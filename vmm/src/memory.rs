@@ -1,21 +1,31 @@
 //! The guest's memory.
 
-use std::io;
+use std::{io, ptr};
 
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use vm_memory::{
+    GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
+    MmapRegion,
+};
 
 /// Guest memory: private anonymous mappings, taken from the host page by page as they are touched.
 pub(crate) type GuestRam = GuestMemoryMmap<()>;
 
+/// Bytes of a huge page of hosts with pages of 4 KiB, on every architecture.
+const HUGE_PAGE: usize = 2 << 20;
+
 /// Maps memory for these guest ranges and keeps it out of core dumps.
 pub(crate) fn allocate(ranges: &[(GuestAddress, u64)]) -> io::Result<GuestRam> {
-    let ranges = ranges
+    let regions = ranges
         .iter()
-        .map(|&(address, size)| Ok((address, usize::try_from(size).map_err(io::Error::other)?)))
+        .map(|&(address, size)| {
+            let size = usize::try_from(size).map_err(io::Error::other)?;
+            GuestRegionMmap::new(map(size)?, address)
+                .ok_or_else(|| io::Error::other("memory ends behind the last address"))
+        })
         .collect::<io::Result<Vec<_>>>()?;
-    let memory = GuestRam::from_ranges(&ranges).map_err(io::Error::other)?;
+    let memory = GuestRam::from_regions(regions).map_err(io::Error::other)?;
     for region in memory.iter() {
         let size = usize::try_from(region.len()).map_err(io::Error::other)?;
         // SAFETY: the range is one whole mapping; the advice changes no contents.
@@ -24,6 +34,34 @@ pub(crate) fn allocate(ranges: &[(GuestAddress, u64)]) -> io::Result<GuestRam> {
         }
     }
     Ok(memory)
+}
+
+/// Maps memory that begins where a huge page can. Where it does not, the host could give its own huge pages,
+/// but KVM none to the guest: then every 4 KiB that either of them touches is a fault of its own.
+///
+/// It is never unmapped: a process has one machine, and ends with it.
+fn map(size: usize) -> io::Result<MmapRegion> {
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let reserved = size
+        .checked_add(HUGE_PAGE)
+        .ok_or(io::ErrorKind::OutOfMemory)?;
+    // SAFETY: a new mapping touches nothing that exists.
+    let start = unsafe { libc::mmap(ptr::null_mut(), reserved, access, kind, -1, 0) };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let before = start.addr().wrapping_neg() % HUGE_PAGE;
+    let memory = start.wrapping_byte_add(before);
+    let behind = memory.wrapping_byte_add(size);
+    for (start, size) in [(start, before), (behind, HUGE_PAGE - before)] {
+        // SAFETY: these are parts of the new mapping which nobody knows of.
+        if size > 0 && unsafe { libc::munmap(start, size) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    // SAFETY: it is a mapping of that size, and stays as long as the process.
+    unsafe { MmapRegion::build_raw(memory.cast(), size, access, kind) }.map_err(io::Error::other)
 }
 
 /// Gives the memory to a virtual machine, which must end before the memory does.
