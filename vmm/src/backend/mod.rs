@@ -6,6 +6,7 @@
 mod fork;
 pub mod kvm;
 pub mod qemu;
+mod timeline;
 
 use std::fmt::{self, Debug};
 use std::os::fd::BorrowedFd;
@@ -39,11 +40,9 @@ pub trait Machine: Debug {
     fn stats(&mut self) -> Option<Stats>;
 
     /// The steps of the machine's start and the time of `CLOCK_MONOTONIC` at which each was done, in their
-    /// order; empty if the backend cannot tell. The machine's process says so, which a guest may have
-    /// taken over.
-    fn timeline(&self) -> Vec<(&'static str, Duration)> {
-        Vec::new()
-    }
+    /// order, as far as the backend can tell. The machine's process says so, which a guest may have taken
+    /// over.
+    fn timeline(&self) -> Vec<(&'static str, Duration)>;
 
     /// Stops the machine at once, without telling the guest. Does nothing if it has stopped.
     fn stop(&mut self);

@@ -9,7 +9,7 @@ use vm_memory::{ByteValued, GuestAddress};
 use super::caches::Cache;
 use super::{Chipset, fdt, layout};
 use crate::backend::StartError;
-use crate::boot::{self, write};
+use crate::boot::{self, Ramdisk, write};
 use crate::config::{Discovery, VmConfig};
 use crate::devices::MmioSlot;
 use crate::memory::GuestRam;
@@ -30,16 +30,18 @@ pub(crate) struct Entry {
     pub(super) device_tree: GuestAddress,
 }
 
-/// Puts kernel, initramfs and device tree into guest memory.
+/// What is in guest memory before there is a machine.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    address: GuestAddress,
+    ramdisk: Ramdisk,
+}
+
+/// Puts kernel and initramfs into guest memory.
 ///
 /// # Errors
 /// If the kernel is none, or memory is too small.
-pub(crate) fn load(
-    memory: &GuestRam,
-    config: &VmConfig,
-    devices: &[MmioSlot],
-    chipset: &Chipset,
-) -> Result<Entry, StartError> {
+pub(crate) fn load(memory: &GuestRam, config: &VmConfig) -> Result<Loaded, StartError> {
     if config.discovery != Discovery::DeviceTree {
         return Err(StartError::Config(
             "Devices are found by the device tree only on aarch64".into(),
@@ -58,13 +60,27 @@ pub(crate) fn load(
         0
     };
     let address = load_kernel(memory, config, &mut file, layout::KERNEL.0 + distance)?;
+    Ok(Loaded { address, ramdisk })
+}
+
+/// Puts the device tree, which describes the machine, into guest memory.
+///
+/// # Errors
+/// If the command line is too long.
+pub(crate) fn describe(
+    memory: &GuestRam,
+    config: &VmConfig,
+    devices: &[MmioSlot],
+    chipset: &Chipset,
+    kernel: &Loaded,
+) -> Result<Entry, StartError> {
     let tree = fdt::tree(&fdt::Description {
         command_line: &boot::check_command_line(
             config.command_line.clone(),
             layout::COMMAND_LINE_SIZE,
         )?,
         memory: config.memory,
-        ramdisk,
+        ramdisk: kernel.ramdisk,
         affinities: &chipset.affinities,
         caches: &Cache::of_host(),
         gic: chipset.version,
@@ -76,7 +92,7 @@ pub(crate) fn load(
     .map_err(|error| StartError::Config(format!("Cannot describe the machine: {error}")))?;
     write(memory, &tree, layout::DEVICE_TREE)?;
     Ok(Entry {
-        address,
+        address: kernel.address,
         device_tree: layout::DEVICE_TREE,
     })
 }

@@ -11,7 +11,7 @@ mod syscalls;
 mod vcpu;
 mod vm;
 
-pub(crate) use boot::load;
+pub(crate) use boot::{describe, load};
 #[cfg(feature = "fuzzing")]
 pub(crate) use boot::load_kernel_only;
 pub(crate) use gic::Chipset;

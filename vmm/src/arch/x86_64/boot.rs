@@ -6,7 +6,7 @@ use vm_memory::{ByteValued, GuestAddress, GuestMemoryBackend};
 
 use super::{Chipset, acpi, layout, memory_ranges, mptable};
 use crate::backend::StartError;
-use crate::boot::{self, write};
+use crate::boot::{self, Ramdisk, write};
 use crate::config::{Discovery, VmConfig};
 use crate::devices::{MMIO_STRIDE, MmioSlot};
 use crate::memory::GuestRam;
@@ -27,20 +27,42 @@ pub(crate) struct Entry {
     pub(super) address: GuestAddress,
 }
 
-/// Puts kernel, initramfs, command line and the description of the machine into guest memory.
+/// What is in guest memory before there is a machine.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    entry: GuestAddress,
+    moved: bool,
+    ramdisk: Ramdisk,
+}
+
+/// Puts kernel and initramfs into guest memory.
 ///
 /// # Errors
 /// If the kernel is none, or memory is too small.
-pub(crate) fn load(
+pub(crate) fn load(memory: &GuestRam, config: &VmConfig) -> Result<Loaded, StartError> {
+    let mut kernel = Vmlinux::open(&config.kernel, config.kaslr)?;
+    let low_memory = config.memory.min(layout::HOLE_START);
+    let ramdisk = boot::load_initramfs(memory, config, kernel.range().end..low_memory)?;
+    let entry = load_kernel(memory, config, &mut kernel, ramdisk.address.0)?;
+    Ok(Loaded {
+        entry,
+        moved: kernel.moves(),
+        ramdisk,
+    })
+}
+
+/// Puts command line and description of the machine into guest memory.
+///
+/// # Errors
+/// If the command line is too long.
+pub(crate) fn describe(
     memory: &GuestRam,
     config: &VmConfig,
     devices: &[MmioSlot],
     _chipset: &Chipset,
+    kernel: &Loaded,
 ) -> Result<Entry, StartError> {
-    let mut kernel = Vmlinux::open(&config.kernel, config.kaslr)?;
-    let low_memory = config.memory.min(layout::HOLE_START);
-    let ramdisk = boot::load_initramfs(memory, config, kernel.range().end..low_memory)?;
-    let address = load_kernel(memory, config, &mut kernel, ramdisk.address.0)?;
+    let ramdisk = kernel.ramdisk;
     let command_line = command_line(config, devices)?;
     // Memory is zero: the final NUL is there.
     write(memory, command_line.as_bytes(), layout::COMMAND_LINE)?;
@@ -51,7 +73,7 @@ pub(crate) fn load(
     params.hdr.boot_flag = 0xaa55;
     params.hdr.header = u32::from_le_bytes(*b"HdrS");
     params.hdr.type_of_loader = 0xff;
-    if kernel.moves() {
+    if kernel.moved {
         params.hdr.loadflags |= KASLR_FLAG;
     }
     params.hdr.cmd_line_ptr = low_address(layout::COMMAND_LINE);
@@ -82,7 +104,9 @@ pub(crate) fn load(
         }
     }
     write(memory, params.as_slice(), layout::BOOT_PARAMS)?;
-    Ok(Entry { address })
+    Ok(Entry {
+        address: kernel.entry,
+    })
 }
 
 /// Loads the kernel as [`load`] does, and nothing else.

@@ -13,7 +13,7 @@ mod tsc;
 mod vcpu;
 mod vm;
 
-pub(crate) use boot::load;
+pub(crate) use boot::{describe, load};
 #[cfg(feature = "fuzzing")]
 pub(crate) use boot::load_kernel_only;
 pub(crate) use layout::{FIRST_VIRTIO_GSI, SERIAL_GSI, VIRTIO_MMIO};

@@ -12,9 +12,9 @@ use kvm_ioctls::{VcpuFd, VmFd};
 use super::counters::VcpuCounters;
 use super::lifecycle::{Lifecycle, PanicGuard};
 use super::sandbox::Sandbox;
-use super::timeline::Timeline;
 use super::vcpu;
 use crate::backend::VmExit;
+use crate::backend::timeline::Timeline;
 use crate::devices::bus::Bus;
 use crate::devices::event_loop::EventLoop;
 use crate::devices::platform::PlatformDevices;
@@ -30,6 +30,10 @@ pub(super) struct KvmMachine {
     lifecycle: Arc<Lifecycle>,
     parts: Arc<Parts>,
 }
+
+/// Bytes of a thread's stack: far more than any needs, and less than a huge page, which the host would have
+/// to clear.
+pub(super) const STACK: usize = 256 << 10;
 
 /// All that the machine's threads use.
 #[derive(Debug)]
@@ -106,8 +110,12 @@ impl KvmMachine {
     }
 
     fn spawn(&mut self, name: String, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.threads
-            .push(thread::Builder::new().name(name).spawn(run)?);
+        self.threads.push(
+            thread::Builder::new()
+                .name(name)
+                .stack_size(STACK)
+                .spawn(run)?,
+        );
         Ok(())
     }
 }

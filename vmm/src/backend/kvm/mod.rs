@@ -6,22 +6,22 @@ mod lifecycle;
 mod machine;
 mod process;
 pub(crate) mod sandbox;
-mod timeline;
 mod vcpu;
 
 use std::io;
 use std::mem;
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use kvm_ioctls::VcpuFd;
 
 use self::counters::VcpuCounters;
 use self::lifecycle::Lifecycle;
-use self::machine::{KvmMachine, Parts};
+use self::machine::{KvmMachine, Parts, STACK};
 use self::process::VmmProcess;
 use self::sandbox::Sandbox;
-use self::timeline::{Step, Timeline};
 use crate::arch::{self, Chipset, VcpuTemplate};
+use crate::backend::timeline::{Step, Timeline};
 use crate::backend::{Backend, Machine, StartError};
 use crate::config::{Arch, VmConfig};
 use crate::devices::MmioSlot;
@@ -78,17 +78,29 @@ fn build(mut config: VmConfig, timeline: Arc<Timeline>) -> Result<Built, StartEr
         .map(|index| MmioSlot::new(index).ok_or_else(too_many_devices))
         .collect::<Result<_, _>>()?;
 
-    let vm = kvm
-        .create_vm()
-        .map_err(|e| failed("Cannot create a virtual machine with KVM")(e.into()))?;
+    let no_memory = format!(
+        "Cannot get {} MiB of memory for the guest",
+        config.memory >> 20
+    );
+    let no_memory = failed(&no_memory);
+    // KVM makes a machine in no time, but then waits for the host's kernel to let it start a thread.
+    let (vm, memory, kernel) = thread::scope(|scope| -> Result<_, StartError> {
+        let no_vm = failed("Cannot create a virtual machine with KVM");
+        let vm = thread::Builder::new()
+            .name("vm".into())
+            .stack_size(STACK)
+            .spawn_scoped(scope, || kvm.create_vm())
+            .map_err(&no_vm)?;
+        let memory = memory::allocate(&arch::memory_ranges(config.memory)).map_err(&no_memory)?;
+        timeline.mark(Step::Memory);
+        let kernel = arch::load(&memory, &config)?;
+        timeline.mark(Step::Kernel);
+        let vm = vm.join().map_err(|_| no_vm(io::Error::other("a panic")))?;
+        let vm = vm.map_err(|error| no_vm(error.into()))?;
+        Ok((vm, memory, kernel))
+    })?;
+    memory::attach(&vm, &memory).map_err(&no_memory)?;
     timeline.mark(Step::Vm);
-    let mib = config.memory >> 20;
-    let memory = memory::allocate(&arch::memory_ranges(config.memory))
-        .and_then(|memory| memory::attach(&vm, &memory).map(|()| memory))
-        .map_err(failed(&format!(
-            "Cannot get {mib} MiB of memory for the guest"
-        )))?;
-    timeline.mark(Step::Memory);
 
     let set_up = failed("Cannot set up a virtual machine with KVM");
     let mut chipset = Chipset::new(&vm, config.vcpus).map_err(&set_up)?;
@@ -104,10 +116,9 @@ fn build(mut config: VmConfig, timeline: Arc<Timeline>) -> Result<Built, StartEr
         vcpus.push(vcpu);
     }
     chipset.complete(&vcpus).map_err(&set_up)?;
-    timeline.mark(Step::Vcpus);
-    let entry = arch::load(&memory, &config, &slots, &chipset)?;
+    let entry = arch::describe(&memory, &config, &slots, &chipset, &kernel)?;
     arch::enter_kernel(&vcpus, entry, &memory).map_err(failed("Cannot set up the vCPUs"))?;
-    timeline.mark(Step::Kernel);
+    timeline.mark(Step::Vcpus);
 
     let lifecycle = Arc::new(Lifecycle::new(config.vcpus).map_err(&set_up)?);
     let bus = Bus::new(devices, &vm, &memory)

@@ -11,9 +11,9 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::lifecycle::{Lifecycle, PanicGuard};
 use super::machine::Parts;
-use super::timeline::Step;
 use crate::arch;
 use crate::backend::VmExit;
+use crate::backend::timeline::Step;
 use crate::devices::Place;
 use crate::devices::platform::PlatformDevices;
 

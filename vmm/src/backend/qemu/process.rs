@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -20,6 +21,7 @@ use rustix::stdio::dup2_stderr;
 use super::arguments::Invocation;
 use super::confine::confine;
 use crate::Stats;
+use crate::backend::timeline::{Step, Timeline};
 use crate::backend::{Machine, StartError, VmExit, fork};
 use crate::confinement::enter_namespaces;
 
@@ -36,6 +38,7 @@ pub(super) struct QemuMachine {
     ended: Option<WaitStatus>,
     /// Waited for, or by somebody else.
     gone: bool,
+    timeline: Timeline,
 }
 
 impl QemuMachine {
@@ -46,7 +49,8 @@ impl QemuMachine {
         };
         let messages = message_file().map_err(failed)?;
         tracing::debug!(?binary, arguments = ?invocation.arguments, "starting QEMU");
-        let pid = launch(binary, &invocation, &messages).map_err(failed)?;
+        let timeline = Timeline::new().map_err(failed)?;
+        let pid = launch(binary, &invocation, &messages, &timeline).map_err(failed)?;
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => Ok(Self {
                 pid,
@@ -54,6 +58,7 @@ impl QemuMachine {
                 messages,
                 ended: None,
                 gone: false,
+                timeline,
             }),
             Err(error) => {
                 let _ = kill_process(pid, Signal::KILL);
@@ -92,7 +97,12 @@ impl QemuMachine {
 }
 
 /// Starts QEMU in a process of its own, with what it inherits, confined if it is to be.
-fn launch(binary: &Path, invocation: &Invocation, messages: &File) -> io::Result<Pid> {
+fn launch(
+    binary: &Path,
+    invocation: &Invocation,
+    messages: &File,
+    timeline: &Timeline,
+) -> io::Result<Pid> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     let mut command = Command::new(binary);
     command
@@ -102,7 +112,10 @@ fn launch(binary: &Path, invocation: &Invocation, messages: &File) -> io::Result
     let enter = || enter_namespaces(invocation.sandbox);
     let pid = fork::spawn(enter, |_| {
         let error = match prepare(binary, invocation, messages, &write) {
-            Ok(()) => command.exec(),
+            Ok(()) => {
+                timeline.mark(Step::Process);
+                command.exec()
+            }
             Err(error) => error,
         };
         let number = error.raw_os_error().unwrap_or(libc::EIO);
@@ -192,6 +205,10 @@ impl Machine for QemuMachine {
             memory_peak: bytes("VmHWM:"),
             ..Stats::default()
         })
+    }
+
+    fn timeline(&self) -> Vec<(&'static str, Duration)> {
+        self.timeline.read()
     }
 
     fn stop(&mut self) {

@@ -11,8 +11,8 @@ use rustix::thread::set_name;
 
 use super::channel::{Channel, Report};
 use crate::backend::kvm::machine::KvmMachine;
-use crate::backend::kvm::timeline::{Step, Timeline};
 use crate::backend::kvm::{self, lifecycle, sandbox};
+use crate::backend::timeline::{Step, Timeline};
 use crate::backend::{StartError, fork};
 use crate::config::VmConfig;
 use crate::confinement::{self, Namespaces, Paths};

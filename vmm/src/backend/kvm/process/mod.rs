@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 
 use self::channel::{Channel, Report};
 use crate::Stats;
-use crate::backend::kvm::timeline::Timeline;
+use crate::backend::timeline::Timeline;
 use crate::backend::{Machine, StartError, VmExit, fork};
 use crate::config::VmConfig;
 use crate::confinement::enter_namespaces;

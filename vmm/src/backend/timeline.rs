@@ -13,17 +13,17 @@ use vm_memory::{Bytes, MmapRegion, VolatileMemory};
 
 /// A step, in the order in which they are done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// The machine's process runs.
+pub(crate) enum Step {
+    /// The machine's process runs; one of another program is about to execute that.
     Process,
-    /// KVM has made the virtual machine.
-    Vm,
     /// The guest's memory is there.
     Memory,
-    /// vCPUs and interrupt controllers are there.
-    Vcpus,
-    /// Kernel and initramfs are in memory.
+    /// Kernel and initramfs are in it.
     Kernel,
+    /// KVM has made the virtual machine, beside the two steps before.
+    Vm,
+    /// vCPUs and interrupt controllers are there, and the machine is described to the kernel.
+    Vcpus,
     /// Devices are connected.
     Devices,
     /// The process has given up what it does not need.
@@ -35,10 +35,10 @@ pub(super) enum Step {
 /// The steps with their names for people: what was done until then.
 const STEPS: [(Step, &str); 8] = [
     (Step::Process, "machine process"),
-    (Step::Vm, "VM creation"),
     (Step::Memory, "guest memory"),
-    (Step::Vcpus, "vCPU setup"),
     (Step::Kernel, "kernel load"),
+    (Step::Vm, "VM creation"),
+    (Step::Vcpus, "vCPU setup"),
     (Step::Devices, "devices"),
     (Step::Confinement, "confinement"),
     (Step::Entry, "first entry"),
@@ -48,10 +48,10 @@ const SLOT: usize = size_of::<u64>();
 
 /// The times, shared with processes that are forked from this one.
 #[derive(Debug)]
-pub(super) struct Timeline(MmapRegion);
+pub(crate) struct Timeline(MmapRegion);
 
 impl Timeline {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let kind = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
         let region = MmapRegion::build(None, STEPS.len() * SLOT, access, kind);
@@ -59,7 +59,7 @@ impl Timeline {
     }
 
     /// Notes that a step is done.
-    pub(super) fn mark(&self, step: Step) {
+    pub(crate) fn mark(&self, step: Step) {
         let now = clock_gettime(ClockId::Monotonic);
         let now = u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000
             + u64::try_from(now.tv_nsec).unwrap_or(0);
@@ -69,7 +69,7 @@ impl Timeline {
     }
 
     /// The steps that were done, with the time of `CLOCK_MONOTONIC` then.
-    pub(super) fn read(&self) -> Vec<(&'static str, Duration)> {
+    pub(crate) fn read(&self) -> Vec<(&'static str, Duration)> {
         let slice = self.0.as_volatile_slice();
         let time = |step| slice.load::<u64>(step as usize * SLOT, Ordering::Relaxed);
         let done = STEPS.iter().filter_map(|&(step, name)| {
