@@ -107,3 +107,42 @@ fn machines_at_once_are_counted_and_weighed() {
     let none = bench("density", ["--reserve", "1000t"], &[]);
     assert_eq!(none.status.code(), Some(1));
 }
+
+/// What `scripts/bench-boot` starts another VMM with, and the folder that is to be its root.
+fn other_vmm(name: &str) -> (Vec<String>, tempfile::TempDir) {
+    let root = tempfile::tempdir().unwrap();
+    let script = ". scripts/lib/common.sh; . scripts/lib/vmms.sh
+        vmm_command \"$1\" echo \"$2\" /vmlinux /init.cpio /disk.ext4
+        \"${vmm_command[@]}\"";
+    let mut shell = Command::new("bash");
+    let shell = shell.current_dir(env!("CARGO_MANIFEST_DIR"));
+    let shell = shell.args(["-euc", script, "bash", name]).arg(root.path());
+    let output = shell.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let words = String::from_utf8(output.stdout).unwrap();
+    (words.split_whitespace().map(str::to_owned).collect(), root)
+}
+
+#[test]
+fn other_vmms_get_the_same_machine() {
+    let (words, root) = other_vmm("firecracker");
+    assert_eq!(words, ["--no-api", "--config-file", "/firecracker.json"]);
+    let config = fs::read(root.path().join("firecracker.json")).unwrap();
+    let config: Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(config["boot-source"]["kernel_image_path"], "/vmlinux");
+    assert_eq!(config["boot-source"]["initrd_path"], "/init.cpio");
+    assert_eq!(config["drives"][0]["path_on_host"], "/disk.ext4");
+    assert_eq!(config["drives"][0]["is_read_only"], true);
+    assert_eq!(config["machine-config"]["mem_size_mib"], 128);
+    assert_eq!(config["machine-config"]["vcpu_count"], 1);
+
+    let (words, _root) = other_vmm("cloud-hypervisor");
+    for expected in [
+        "--kernel /vmlinux",
+        "--initramfs /init.cpio",
+        "--cpus boot=1",
+        "--memory size=128M",
+    ] {
+        assert!(words.join(" ").contains(expected), "{words:?}");
+    }
+}
