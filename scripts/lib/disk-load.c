@@ -1,0 +1,109 @@
+/*
+ * Reads a block device and writes a file past the page cache, in several ways, and prints the time of each:
+ * what, bytes a request, requests at once, microseconds a request.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MOST 32
+#define SPACE (16 << 20)
+
+struct load {
+	int fd, writes, random;
+	long size, count;
+	atomic_long next;
+};
+
+static void fail(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static void *work(void *argument)
+{
+	struct load *load = argument;
+	long places = SPACE / load->size;
+	void *buffer;
+
+	if (posix_memalign(&buffer, 4096, load->size))
+		fail("memory");
+	memset(buffer, 0x5a, load->size);
+	for (;;) {
+		long number = atomic_fetch_add(&load->next, 1);
+		/* Knuth's multiplier: every place, far from the one before. */
+		long place = load->random ? number * 2654435761L % places : number % places;
+		off_t offset = place * load->size;
+		ssize_t done;
+
+		if (number >= load->count)
+			break;
+		done = load->writes ? pwrite(load->fd, buffer, load->size, offset)
+				    : pread(load->fd, buffer, load->size, offset);
+		if (done != load->size)
+			fail(load->writes ? "write" : "read");
+	}
+	free(buffer);
+	return NULL;
+}
+
+static double now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * 1e6 + time.tv_nsec / 1e3;
+}
+
+static void measure(struct load load, int depth)
+{
+	pthread_t threads[MOST];
+	double begun = now();
+	int i;
+
+	for (i = 0; i < depth; i++)
+		if (pthread_create(&threads[i], NULL, work, &load))
+			fail("thread");
+	for (i = 0; i < depth; i++)
+		pthread_join(threads[i], NULL);
+	printf("%s %s %ld %d %.3f\n", load.random ? "random" : "sequential", load.writes ? "write" : "read",
+	       load.size, depth, (now() - begun) / load.count);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct { long size, count; } sizes[] = { { 4096, 2048 }, { 1 << 20, 64 } };
+	static const int depths[] = { 1, MOST };
+	struct load load = { 0 };
+	int fds[2], size, depth;
+
+	if (argc != 3)
+		return 2;
+	fds[0] = open(argv[1], O_RDONLY | O_DIRECT);
+	fds[1] = open(argv[2], O_RDWR | O_CREAT | O_DIRECT, 0600);
+	if (fds[0] < 0 || fds[1] < 0)
+		fail("open");
+	if (posix_fallocate(fds[1], 0, SPACE))
+		fail("allocate");
+	/* The first time a block is written, it is a matter of file system and copy-on-write. */
+	load = (struct load){ .fd = fds[1], .writes = 1, .size = 1 << 20, .count = SPACE >> 20 };
+	work(&load);
+	for (load.writes = 0; load.writes < 2; load.writes++)
+		for (load.random = 0; load.random < 2; load.random++)
+			for (size = 0; size < 2; size++)
+				for (depth = 0; depth < 2; depth++) {
+					load.fd = fds[load.writes];
+					load.size = sizes[size].size;
+					load.count = sizes[size].count;
+					load.next = 0;
+					measure(load, depths[depth]);
+				}
+	return 0;
+}
