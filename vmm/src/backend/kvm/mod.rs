@@ -91,6 +91,8 @@ fn build(mut config: VmConfig, timeline: Arc<Timeline>) -> Result<Built, StartEr
             .stack_size(STACK)
             .spawn_scoped(scope, || kvm.create_vm())
             .map_err(&no_vm)?;
+        // The sooner it waits, the more is done meanwhile, on a host with one CPU too.
+        thread::yield_now();
         let memory = memory::allocate(&arch::memory_ranges(config.memory)).map_err(&no_memory)?;
         timeline.mark(Step::Memory);
         let kernel = arch::load(&memory, &config)?;
