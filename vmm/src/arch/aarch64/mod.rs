@@ -11,9 +11,9 @@ mod syscalls;
 mod vcpu;
 mod vm;
 
-pub(crate) use boot::{describe, load};
 #[cfg(feature = "fuzzing")]
 pub(crate) use boot::load_kernel_only;
+pub(crate) use boot::{describe, load};
 pub(crate) use gic::Chipset;
 pub(crate) use layout::{
     FIRST_VIRTIO_GSI, MAX_DEVICES, MAX_VCPUS, SERIAL_GSI, VIRTIO_MMIO, memory_ranges,

@@ -13,9 +13,9 @@ mod tsc;
 mod vcpu;
 mod vm;
 
-pub(crate) use boot::{describe, load};
 #[cfg(feature = "fuzzing")]
 pub(crate) use boot::load_kernel_only;
+pub(crate) use boot::{describe, load};
 pub(crate) use layout::{FIRST_VIRTIO_GSI, SERIAL_GSI, VIRTIO_MMIO};
 pub(crate) use memory::memory_ranges;
 pub(crate) use ports::{BoardDevices, SERIAL};
