@@ -64,6 +64,26 @@ pub(crate) fn limit_descriptors(most: u64) -> io::Result<()> {
     limit(Resource::Nofile, most)
 }
 
+/// Limits the address space of the process to what it has and `more` bytes, where `/proc` says how much
+/// that is.
+pub(crate) fn limit_address_space(more: u64) -> io::Result<()> {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
+        return Ok(());
+    };
+    // In KiB (proc_pid_status(5)).
+    let size = status.lines().find_map(|line| {
+        let size = line.strip_prefix("VmSize:")?.strip_suffix("kB")?;
+        size.trim().parse::<u64>().ok()
+    });
+    let most = size.and_then(|size| size.checked_mul(1024)?.checked_add(more));
+    limit(Resource::As, most.ok_or(io::ErrorKind::InvalidData)?)
+}
+
+/// Limits the size of files that the process writes to.
+pub(crate) fn limit_file_size(most: u64) -> io::Result<()> {
+    limit(Resource::Fsize, most)
+}
+
 fn limit(resource: Resource, most: u64) -> io::Result<()> {
     setrlimit(
         resource,

@@ -10,7 +10,8 @@ mod namespaces;
 mod paths;
 
 pub(crate) use identity::{
-    forbid_core_files, forbid_dumps, give_up_privileges, keep_file_access, limit_descriptors,
+    forbid_core_files, forbid_dumps, give_up_privileges, keep_file_access, limit_address_space,
+    limit_descriptors, limit_file_size,
 };
 pub(crate) use namespaces::{Namespaces, empty_root, enter as enter_namespaces};
 pub(crate) use paths::{Paths, allow_only};

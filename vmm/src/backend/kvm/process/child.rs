@@ -1,5 +1,6 @@
 //! The machine's process.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -14,12 +15,15 @@ use crate::backend::kvm::machine::KvmMachine;
 use crate::backend::kvm::{self, lifecycle, sandbox};
 use crate::backend::timeline::{Step, Timeline};
 use crate::backend::{StartError, fork};
-use crate::config::VmConfig;
+use crate::config::{VmConfig, Writes};
 use crate::confinement::{self, Namespaces, Paths};
 use crate::signals;
 
 /// Descriptors that the machine's threads may open before they are confined themselves.
 const SPARE_DESCRIPTORS: u64 = 64;
+/// Address space that they may take beside the machine's memory and disks, in bytes: stacks, and what the
+/// allocator sets aside for each thread.
+const SPARE_MEMORY: u64 = 2 << 30;
 
 /// Makes the machine of `config`, runs it, and reports. Returns when it has stopped, or its owner is
 /// gone.
@@ -51,12 +55,14 @@ fn start(
     timeline: Arc<Timeline>,
 ) -> Result<KvmMachine, StartError> {
     let sandbox = config.sandbox;
+    let file_size = largest_file(&config);
     leave(&config, channel).map_err(kvm::failed("Cannot set up the machine's process"))?;
     lifecycle::remember_panics();
     let machine = kvm::build(config, Arc::clone(&timeline))?;
     // All files are open, and no instruction of the guest has run.
     if sandbox {
-        confine(namespaces).map_err(kvm::failed("Cannot confine the machine's process"))?;
+        confine(namespaces, file_size)
+            .map_err(kvm::failed("Cannot confine the machine's process"))?;
     }
     // Last, since a change of identity undoes it. Had the owner ended before, the channel is closed.
     set_parent_process_death_signal(Some(Signal::KILL))
@@ -69,18 +75,37 @@ fn start(
     Ok(machine)
 }
 
-/// Gives up what the process had from its owner and does not need any more. Its threads' filters come
-/// on top of that.
-pub(super) fn confine(namespaces: Namespaces) -> io::Result<()> {
-    match namespaces {
-        Namespaces::Own => confinement::empty_root()?,
-        Namespaces::Shared => confinement::allow_only(Paths::default())?,
+/// Gives up what the process had from its owner and does not need any more, and the right to write files
+/// beyond a size, if there is one. Its threads' filters come on top of that.
+pub(super) fn confine(namespaces: Namespaces, file_size: Option<u64>) -> io::Result<()> {
+    confinement::limit_address_space(SPARE_MEMORY)?;
+    let emptied = match namespaces {
+        Namespaces::Own => match confinement::empty_root() {
+            // Nothing can be put in the place of a root that is no mount: a chroot's, or the initramfs.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => false,
+            other => other.map(|()| true)?,
+        },
+        Namespaces::Shared => false,
+    };
+    if !emptied {
+        confinement::allow_only(Paths::default())?;
     }
     confinement::give_up_privileges()?;
     confinement::forbid_dumps()?;
     // The lowest free number is about how many there are.
     let used = io::stdin().as_fd().try_clone_to_owned()?.as_raw_fd();
-    confinement::limit_descriptors(u64::try_from(used).unwrap_or(0) + SPARE_DESCRIPTORS)
+    confinement::limit_descriptors(u64::try_from(used).unwrap_or(0) + SPARE_DESCRIPTORS)?;
+    file_size.map_or(Ok(()), confinement::limit_file_size)
+}
+
+/// The size of the largest file that the machine writes to, those of disks; `None` if its serial port may
+/// be a file as well, which has no limit.
+fn largest_file(config: &VmConfig) -> Option<u64> {
+    let disks = config.disks.iter();
+    let written = disks.filter(|disk| matches!(disk.writes, Writes::InFile { .. }));
+    // One that cannot be examined cannot be opened either, and that is said there.
+    let sizes = written.filter_map(|disk| Some(fs::metadata(&disk.path).ok()?.len()));
+    config.serial.is_none().then(|| sizes.max().unwrap_or(0))
 }
 
 /// Parts from the owner: its descriptors, its terminal, its signals.
@@ -98,7 +123,7 @@ fn leave(config: &VmConfig, channel: &Channel) -> io::Result<()> {
 
 /// Waits for the machine's end and reports it, and what it did by then if that is `counted`; answers
 /// questions until then.
-fn attend(machine: &KvmMachine, counted: bool, channel: &Channel) {
+pub(super) fn attend(machine: &KvmMachine, counted: bool, channel: &Channel) {
     loop {
         let mut fds = [
             PollFd::from_borrowed_fd(machine.stopped(), PollFlags::IN),

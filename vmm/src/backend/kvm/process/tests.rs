@@ -11,8 +11,8 @@ use std::process::Command;
 
 use rustix::fs::{Gid, Uid};
 use rustix::process::{
-    DumpableBehavior, Pid, Resource, dumpable_behavior, getegid, geteuid, getpid, getrlimit,
-    test_kill_process,
+    DumpableBehavior, Pid, Resource, chdir, chroot, dumpable_behavior, getegid, geteuid, getpid,
+    getrlimit, test_kill_process,
 };
 use rustix::thread::{
     capabilities, no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
@@ -21,10 +21,15 @@ use rustix::thread::{
 use super::child::confine;
 use crate::backend::fork;
 use crate::confinement::{Namespaces, enter_namespaces};
+use crate::signals;
+
+/// The size of the largest file that the confined process may write.
+const FILE_SIZE: u64 = 1 << 20;
 
 /// What the confined process tries to reach.
 struct Host {
     tcp: TcpListener,
+    open: File,
     abstract_name: SocketAddr,
     _abstract: UnixListener,
     socket_path: std::path::PathBuf,
@@ -41,6 +46,7 @@ impl Host {
         let abstract_name = SocketAddr::from_abstract_name(name).unwrap();
         Self {
             tcp: TcpListener::bind("127.0.0.1:0").unwrap(),
+            open: tempfile::tempfile().unwrap(),
             _abstract: UnixListener::bind_addr(&abstract_name).unwrap(),
             abstract_name,
             _socket: UnixListener::bind(&socket_path).unwrap(),
@@ -96,6 +102,11 @@ impl Host {
                 let many: Result<Vec<_>, _> = (0..1000).map(|_| self.tcp.try_clone()).collect();
                 many.is_ok()
             }),
+            (
+                "four gigabytes of memory",
+                Vec::<u8>::new().try_reserve_exact(4 << 30).is_ok(),
+            ),
+            ("a large file", self.open.set_len(FILE_SIZE + 1).is_ok()),
         ];
         attempts
             .into_iter()
@@ -118,10 +129,17 @@ fn within_reach(enter: impl FnOnce() -> Namespaces, confined: bool) -> String {
     let host = Host::new();
     let (mut ours, mut theirs) = UnixStream::pair().unwrap();
     let pid = fork::spawn(enter, |namespaces| {
-        let keep = [theirs.as_raw_fd(), host.tcp.as_raw_fd()];
+        let keep = [
+            theirs.as_raw_fd(),
+            host.tcp.as_raw_fd(),
+            host.open.as_raw_fd(),
+        ];
         fork::close_others(keep.to_vec()).unwrap();
         if confined {
-            confine(namespaces).unwrap();
+            // What is told by a signal else.
+            signals::block_all().unwrap();
+            confine(namespaces, Some(FILE_SIZE)).unwrap();
+            assert!(host.open.set_len(FILE_SIZE).is_ok());
             let root = fs::read_dir("/").map_or(0, Iterator::count);
             let (user, group) = (geteuid().as_raw(), getegid().as_raw());
             write!(theirs, "{namespaces:?}, {root} in /, {user}:{group}: ").unwrap();
@@ -177,6 +195,29 @@ fn landlock_version() -> libc::c_long {
 }
 
 #[test]
+fn in_a_chroot_paths_are_denied() {
+    if !geteuid().is_root() {
+        // Only root can be there with namespaces of its own.
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    for folder in ["dev", "etc", "proc", "tmp"] {
+        fs::create_dir(root.path().join(folder)).unwrap();
+    }
+    fs::write(root.path().join("etc/passwd"), "").unwrap();
+    let enter = || {
+        chroot(root.path()).unwrap();
+        chdir("/").unwrap();
+        enter_namespaces(true)
+    };
+    let said = within_reach(enter, false);
+    assert!(said.contains("a file, a new file"), "{said}");
+    // Without /proc, nobody knows how much memory it had.
+    let expected = "Own, 0 in /, 65534:65534: four gigabytes of memory";
+    assert_eq!(within_reach(enter, true), expected);
+}
+
+#[test]
 fn without_confinement_all_of_that_is_within_reach() {
     let said = within_reach(|| Namespaces::Shared, false);
     for what in [
@@ -190,6 +231,8 @@ fn without_confinement_all_of_that_is_within_reach() {
         "new privileges",
         "a core dump",
         "a thousand descriptors",
+        "four gigabytes of memory",
+        "a large file",
     ] {
         assert!(said.contains(what), "no {what} in {said}");
     }
