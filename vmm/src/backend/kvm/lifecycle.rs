@@ -3,7 +3,7 @@
 use std::io;
 use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -90,15 +90,30 @@ impl Lifecycle {
 
 /// What the process's last panic said, once [`remember_panics`] was called.
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
+static REMEMBER: AtomicBool = AtomicBool::new(false);
+
+/// Makes it possible to [remember panics](remember_panics) in processes that are forked from here on.
+///
+/// Changing the hook takes a lock, which another thread may hold that panics: in a forked process, where
+/// that thread is not, nobody would ever give it back.
+pub(super) fn prepare_for_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !REMEMBER.load(Ordering::SeqCst) {
+                usual(panic);
+            // A thread that panics with the lock has no more to say.
+            } else if let Ok(mut text) = PANIC.try_lock() {
+                *text = Some(panic.to_string());
+            }
+        }));
+    });
+}
 
 /// Has the text of a panic kept for a machine's end, instead of written to standard error.
 pub(super) fn remember_panics() {
-    panic::set_hook(Box::new(|panic| {
-        // A thread that panics with the lock has no more to say.
-        if let Ok(mut text) = PANIC.try_lock() {
-            *text = Some(panic.to_string());
-        }
-    }));
+    REMEMBER.store(true, Ordering::SeqCst);
 }
 
 /// Ends the machine as broken when the thread that holds it panics.
@@ -121,7 +136,62 @@ impl Drop for PanicGuard<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use rustix::process::{Signal, kill_process};
+
     use super::*;
+    use crate::backend::fork;
+
+    /// A message that takes until it is told to go on, with all locks of a panic.
+    struct Slow {
+        begun: mpsc::Sender<()>,
+        go_on: mpsc::Receiver<()>,
+    }
+
+    impl fmt::Display for Slow {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let _ = self.begun.send(());
+            let _ = self.go_on.recv_timeout(LIMIT);
+            f.write_str("as it should")
+        }
+    }
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_process_made_during_a_panic_can_remember_another_one() {
+        prepare_for_panics();
+        let (begun, begins) = mpsc::channel();
+        let (goes_on, go_on) = mpsc::channel();
+        let panicking = thread::spawn(move || panic!("{}", Slow { begun, go_on }));
+        begins.recv_timeout(LIMIT).unwrap();
+        let (mut said, mut says) = UnixStream::pair().unwrap();
+        let child = fork::spawn(
+            || (),
+            |()| {
+                remember_panics();
+                let panics = || -> () { panic!("another one") };
+                assert!(thread::spawn(panics).join().is_err());
+                let text = PANIC.lock().unwrap().take().unwrap_or_default();
+                says.write_all(text.as_bytes()).unwrap();
+            },
+        )
+        .unwrap();
+        said.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut text = [0; 200];
+        let length = said.read(&mut text);
+        let _ = kill_process(child, Signal::KILL);
+        let _ = fork::wait(child);
+        drop(goes_on);
+        assert!(panicking.join().is_err());
+        let text = String::from_utf8_lossy(&text[..length.unwrap()]).into_owned();
+        assert!(text.ends_with("another one"), "{text:?}");
+    }
 
     #[test]
     fn the_first_reason_counts_and_is_told_once_settled() {

@@ -1,5 +1,7 @@
 //! A machine in a process of its own, so that a guest that takes it over has taken nothing else.
 
+#[cfg(test)]
+mod broken;
 mod channel;
 mod child;
 #[cfg(test)]
@@ -16,6 +18,7 @@ use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 
 use self::channel::{Channel, Report};
 use crate::Stats;
+use crate::backend::kvm::lifecycle;
 use crate::backend::timeline::Timeline;
 use crate::backend::{Machine, StartError, VmExit, fork};
 use crate::config::VmConfig;
@@ -50,6 +53,7 @@ impl VmmProcess {
         let sandbox = config.sandbox;
         let enter = || enter_namespaces(sandbox);
         let childs = Arc::clone(&timeline);
+        lifecycle::prepare_for_panics();
         let pid = fork::spawn(enter, move |namespaces| {
             child::run(config, namespaces, &theirs, childs);
         })

@@ -1,0 +1,138 @@
+//! A machine whose devices' thread panics, in a process of its own as all are.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use vm_memory::GuestAddress;
+use vmm_sys_util::eventfd::EventFd;
+
+use super::VmmProcess;
+use super::channel::Channel;
+use super::child::{attend, confine};
+use crate::arch::Chipset;
+use crate::backend::kvm::lifecycle::{self, Lifecycle};
+use crate::backend::kvm::machine::{KvmMachine, Parts};
+use crate::backend::kvm::sandbox::{self, Sandbox};
+use crate::backend::timeline::Timeline;
+use crate::backend::{Machine, VmExit, fork};
+use crate::confinement::enter_namespaces;
+use crate::devices::bus::Bus;
+use crate::devices::platform::PlatformDevices;
+use crate::devices::virtio::{Activation, HostReady, Progress, QueueError, VirtioDevice};
+use crate::memory::{self, GuestRam};
+use crate::self_test::{self, SelfTestError};
+use crate::stats::ExitCounters;
+
+/// A device with something to do at once, at which it panics.
+struct Panics(EventFd);
+
+impl VirtioDevice for Panics {
+    fn id(&self) -> u32 {
+        0
+    }
+
+    fn features(&self) -> u64 {
+        0
+    }
+
+    fn queue_sizes(&self) -> Vec<u16> {
+        Vec::new()
+    }
+
+    fn config(&self) -> &[u8] {
+        &[]
+    }
+
+    fn activate(&mut self, _: Activation) {}
+
+    fn reset(&mut self) {}
+
+    fn process(&mut self) -> Result<Progress, QueueError> {
+        Ok(Progress::Idle)
+    }
+
+    fn host_streams(&self) -> Vec<BorrowedFd<'_>> {
+        // SAFETY: the descriptor is open as long as `self`.
+        vec![unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }]
+    }
+
+    fn host_ready(&mut self, _: usize, _: HostReady) {
+        panic!("as it should");
+    }
+}
+
+/// A machine with nothing but such a device.
+fn start(kvm: &kvm_ioctls::Kvm, timeline: Arc<Timeline>) -> KvmMachine {
+    let vm = kvm.create_vm().unwrap();
+    let memory = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+    memory::attach(&vm, &memory).unwrap();
+    Chipset::new(&vm, 1).unwrap();
+    let something = EventFd::new(0).unwrap();
+    something.write(1).unwrap();
+    let parts = Parts {
+        bus: Bus::new(vec![Box::new(Panics(something))], &vm, &memory).unwrap(),
+        platform: Mutex::new(PlatformDevices::new(None)),
+        sandbox: Arc::new(Sandbox::new(true).unwrap()),
+        exits: ExitCounters::default(),
+        counters: Vec::new(),
+        timeline,
+        _vm: vm,
+        memory,
+    };
+    let lifecycle = Arc::new(Lifecycle::new(0).unwrap());
+    KvmMachine::start(parts, Vec::new(), lifecycle).unwrap()
+}
+
+#[test]
+fn a_panic_in_the_devices_thread_is_an_error_and_no_hang() {
+    let kvm = match self_test::open() {
+        Ok(kvm) => kvm,
+        Err(error @ (SelfTestError::NoDevice | SelfTestError::NoPermission)) => {
+            assert!(
+                std::env::var_os("TERRARIUM_TEST_KVM").is_none(),
+                "cannot be tested: {error}"
+            );
+            eprintln!("not tested here: {error}");
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let (ours, theirs) = Channel::pair().unwrap();
+    let timeline = Arc::new(Timeline::new().unwrap());
+    let childs = Arc::clone(&timeline);
+    lifecycle::prepare_for_panics();
+    let pid = fork::spawn(
+        || enter_namespaces(true),
+        |namespaces| {
+            let keep = [theirs.as_raw_fd(), kvm.as_raw_fd()];
+            fork::close_others(keep.to_vec()).unwrap();
+            lifecycle::remember_panics();
+            confine(namespaces, None).unwrap();
+            let machine = start(&kvm, childs);
+            sandbox::enter_attendant().unwrap();
+            attend(&machine, false, &theirs);
+        },
+    )
+    .unwrap();
+    drop(theirs);
+    let mut machine = VmmProcess {
+        pid,
+        channel: ours,
+        ended: false,
+        exit: None,
+        stats: None,
+        timeline,
+    };
+    let limit = Timespec::try_from(Duration::from_secs(20)).unwrap();
+    let mut fds = [PollFd::from_borrowed_fd(machine.stopped(), PollFlags::IN)];
+    assert_eq!(poll(&mut fds, Some(&limit)).unwrap(), 1, "it hangs");
+    let Some(VmExit::Broken(reason)) = machine.exit() else {
+        panic!("not broken");
+    };
+    assert!(
+        reason.contains("device thread panicked") && reason.contains("as it should"),
+        "{reason}"
+    );
+}
