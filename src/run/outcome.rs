@@ -51,7 +51,10 @@ pub fn report(outcome: Outcome, machine: Option<VmExit>, options: &RunOptions) -
                 if let VmExit::TripleFault { registers } = &exit {
                     show(registers, options);
                 }
-                bail!("The guest stopped before its command ended: {exit}; --debug shows more")
+                bail!(
+                    "The guest stopped before its command ended: {exit}. It may need more memory \
+                     (--memory), and --debug shows what its kernel says"
+                )
             }
             Some(VmExit::Guest) | None => bail!(
                 "The guest stopped before its command ended: it may need more memory (--memory), \

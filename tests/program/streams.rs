@@ -142,7 +142,10 @@ fn what_a_machine_said_before_it_died_is_passed_on() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_output(&output, 125, "last");
     assert!(
-        said.starts_with("words") && said.contains("--debug"),
+        said.starts_with("words")
+            && said.contains("stopped before its command ended")
+            && said.contains("--memory")
+            && said.contains("--debug"),
         "{said}"
     );
 }

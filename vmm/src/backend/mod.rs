@@ -59,7 +59,8 @@ pub enum VmExit {
     /// The guest powered off or reset; a machine never restarts.
     Guest,
     /// A vCPU met a fault while it handled one that it met while it handled one: the guest's kernel has
-    /// crashed, or resets machines that way (x86_64).
+    /// crashed, or resets machines that way (x86_64), be it to restart or after a panic. Nothing tells
+    /// one from the other.
     TripleFault {
         /// The vCPU's registers, for people.
         registers: Vec<String>,
@@ -80,7 +81,7 @@ impl fmt::Display for VmExit {
         match self {
             Self::Guest => f.write_str("the guest powered off or reset"),
             Self::TripleFault { .. } => {
-                f.write_str("the guest's kernel crashed with a triple fault")
+                f.write_str("its kernel restarted, panicked or crashed (a triple fault)")
             }
             Self::Stuck { reason, .. } | Self::Broken(reason) => f.write_str(reason),
         }
