@@ -6,6 +6,8 @@ mod lifecycle;
 mod machine;
 mod process;
 pub(crate) mod sandbox;
+#[cfg(test)]
+mod testing;
 mod vcpu;
 
 use std::io;

@@ -1,29 +1,23 @@
 //! A machine whose devices' thread panics, in a process of its own as all are.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use kvm_ioctls::Kvm;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::VmmProcess;
 use super::channel::Channel;
 use super::child::{attend, confine};
-use crate::arch::Chipset;
 use crate::backend::kvm::lifecycle::{self, Lifecycle};
-use crate::backend::kvm::machine::{KvmMachine, Parts};
-use crate::backend::kvm::sandbox::{self, Sandbox};
+use crate::backend::kvm::machine::KvmMachine;
+use crate::backend::kvm::{sandbox, testing};
 use crate::backend::timeline::Timeline;
 use crate::backend::{Machine, VmExit, fork};
 use crate::confinement::enter_namespaces;
-use crate::devices::bus::Bus;
-use crate::devices::platform::PlatformDevices;
 use crate::devices::virtio::{Activation, HostReady, Progress, QueueError, VirtioDevice};
-use crate::memory::{self, GuestRam};
-use crate::self_test::{self, SelfTestError};
-use crate::stats::ExitCounters;
 
 /// A device with something to do at once, at which it panics.
 struct Panics(EventFd);
@@ -64,40 +58,18 @@ impl VirtioDevice for Panics {
 }
 
 /// A machine with nothing but such a device.
-fn start(kvm: &kvm_ioctls::Kvm, timeline: Arc<Timeline>) -> KvmMachine {
-    let vm = kvm.create_vm().unwrap();
-    let memory = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
-    memory::attach(&vm, &memory).unwrap();
-    Chipset::new(&vm, 1).unwrap();
+fn start(kvm: &Kvm, timeline: Arc<Timeline>) -> KvmMachine {
     let something = EventFd::new(0).unwrap();
     something.write(1).unwrap();
-    let parts = Parts {
-        bus: Bus::new(vec![Box::new(Panics(something))], &vm, &memory).unwrap(),
-        platform: Mutex::new(PlatformDevices::new(None)),
-        sandbox: Arc::new(Sandbox::new(true).unwrap()),
-        exits: ExitCounters::default(),
-        counters: Vec::new(),
-        timeline,
-        _vm: vm,
-        memory,
-    };
+    let (parts, vcpus) = testing::parts(kvm, vec![Box::new(Panics(something))], 0, timeline);
     let lifecycle = Arc::new(Lifecycle::new(0).unwrap());
-    KvmMachine::start(parts, Vec::new(), lifecycle).unwrap()
+    KvmMachine::start(parts, vcpus, lifecycle).unwrap()
 }
 
 #[test]
 fn a_panic_in_the_devices_thread_is_an_error_and_no_hang() {
-    let kvm = match self_test::open() {
-        Ok(kvm) => kvm,
-        Err(error @ (SelfTestError::NoDevice | SelfTestError::NoPermission)) => {
-            assert!(
-                std::env::var_os("TERRARIUM_TEST_KVM").is_none(),
-                "cannot be tested: {error}"
-            );
-            eprintln!("not tested here: {error}");
-            return;
-        }
-        Err(error) => panic!("{error}"),
+    let Some(kvm) = testing::kvm() else {
+        return;
     };
     let (ours, theirs) = Channel::pair().unwrap();
     let timeline = Arc::new(Timeline::new().unwrap());
