@@ -42,7 +42,8 @@ impl Way {
         match (guest, image.architecture()) {
             (Arch::X86_64, "amd64") | (Arch::Aarch64, "arm64") => Self::Native,
             (Arch::X86_64, "386") | (Arch::Aarch64, "arm") => Self::Compat,
-            _ => Self::Emulated,
+            // All are named, so that the compiler finds this place for a new one.
+            (Arch::X86_64 | Arch::Aarch64, _) => Self::Emulated,
         }
     }
 }
