@@ -82,6 +82,10 @@ fn what_guests_could_not_run_is_refused_and_nothing_is_kept() {
         (file("qemu-arm", &dynamic), "not a static program"),
         (file("qemu-aarch64", &foreign), "neither x86_64 nor aarch64"),
         (file("busybox", &foreign), "named qemu-TARGET"),
+        (
+            file("qemu-user-static.deb", b"!<arch>\ndebian-binary"),
+            "by --deb FILE",
+        ),
         (file("qemu-armeb", &foreign), "named qemu-TARGET"),
     ] {
         refused(&path, reason, store.import_file(&path));

@@ -79,10 +79,14 @@ pub fn default_or_pulled(store: &Store, arch: Arch, quiet: bool) -> Result<Kerne
             if !quiet {
                 say!("terrarium: fetching Alpine's kernel for {arch}, once");
             }
-            PullOptions::from_environment(arch).pull(store).context(
-                "No kernel is stored, and Alpine's cannot be had: \
-                 see `terrarium kernel import --help` for another way",
-            )
+            PullOptions::from_environment(arch)
+                .pull(store)
+                .with_context(|| {
+                    format!(
+                        "No kernel for {arch} is stored, and Alpine's cannot be had: \
+                     see `terrarium kernel import --help` for another way"
+                    )
+                })
         }
         kernel => Ok(kernel?),
     }

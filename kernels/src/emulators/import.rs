@@ -129,6 +129,9 @@ fn check(files: Vec<(String, Vec<u8>)>) -> Result<Vec<Program>, FormatError> {
         .into_iter()
         .map(|(name, bytes)| {
             let target = Target::of_emulator(&name).ok_or_else(|| {
+                if bytes.starts_with(b"!<arch>\n") {
+                    return FormatError::malformed("It is a package: import it by --deb FILE");
+                }
                 let known = Target::ALL.map(|target| target.name()).join(", ");
                 FormatError::malformed(format!(
                     "An emulator is named qemu-TARGET or qemu-TARGET-static, TARGET being one of {known}"
