@@ -161,9 +161,61 @@ fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
     use std::time::Duration;
 
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
     use super::*;
+
+    /// Does what takes a lock of the allocator, of threads, of panics, or of the environment.
+    fn takes_locks() {
+        let work = || {
+            let much = vec![1_u8; 1 << 20];
+            let little: Vec<String> = (0..100).map(|i| i.to_string()).collect();
+            // As a panic, but without a word about it.
+            let unwinds = std::panic::catch_unwind(|| std::panic::resume_unwind(Box::new(())));
+            let path = std::env::var_os("PATH");
+            assert!(unwinds.is_err() && much.len() + little.len() > path.iter().len());
+        };
+        assert!(thread::spawn(work).join().is_ok());
+    }
+
+    #[test]
+    fn what_other_threads_hold_holds_up_no_child() {
+        let stop = AtomicBool::new(false);
+        let limit = Timespec::try_from(Duration::from_secs(20)).unwrap();
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        takes_locks();
+                    }
+                });
+            }
+            let mut stuck = 0;
+            for _ in 0..50 {
+                let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+                let child = spawn(
+                    || (),
+                    |()| {
+                        takes_locks();
+                        rustix::io::write(&write, b".").unwrap();
+                    },
+                );
+                let mut fds = [PollFd::new(&read, PollFlags::IN)];
+                stuck += usize::from(poll(&mut fds, Some(&limit)) != Ok(1));
+                abandon(child.unwrap());
+                if stuck > 0 {
+                    break;
+                }
+                assert_eq!(File::from(read).read(&mut [0]).unwrap(), 1);
+            }
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(stuck, 0);
+        });
+    }
 
     #[test]
     fn who_minds_children_has_set_up_their_signal() {
