@@ -19,6 +19,7 @@ mod self_test;
 mod signals;
 pub mod stats;
 mod stream;
+mod thread;
 mod vmlinux;
 
 pub use backend::{Backend, Machine, StartError, VmExit};

@@ -5,7 +5,6 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 
 use kvm_ioctls::{VcpuFd, VmFd};
 
@@ -22,18 +21,15 @@ use crate::devices::virtio::Confine;
 use crate::memory::{self, GuestRam};
 use crate::signals;
 use crate::stats::{ExitCounters, Stats};
+use crate::thread::{self, Thread};
 
 /// A machine on KVM, in this process. Dropped, it stops.
 #[derive(Debug)]
 pub(super) struct KvmMachine {
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Thread<()>>,
     lifecycle: Arc<Lifecycle>,
     parts: Arc<Parts>,
 }
-
-/// Bytes of a thread's stack: far more than any needs, and less than a huge page, which the host would have
-/// to clear.
-pub(super) const STACK: usize = 256 << 10;
 
 /// All that the machine's threads use.
 #[derive(Debug)]
@@ -65,13 +61,15 @@ impl KvmMachine {
         };
         {
             let (parts, lifecycle) = (Arc::clone(&parts), Arc::clone(&machine.lifecycle));
-            machine.spawn("devices".into(), move || run_devices(&parts, &lifecycle))?;
+            let devices = thread::spawn("devices", move || run_devices(&parts, &lifecycle))?;
+            machine.threads.push(devices);
         }
         for (index, vcpu) in (0..).zip(vcpus) {
             let (parts, lifecycle) = (Arc::clone(&parts), Arc::clone(&machine.lifecycle));
-            machine.spawn(format!("vcpu{index}"), move || {
+            let vcpu = thread::spawn(&format!("vcpu{index}"), move || {
                 vcpu::run(index, vcpu, &parts, &lifecycle);
             })?;
+            machine.threads.push(vcpu);
         }
         Ok(machine)
     }
@@ -107,16 +105,6 @@ impl KvmMachine {
                 .zip(peak)
                 .map(|(guest, peak)| peak.saturating_sub(guest)),
         }
-    }
-
-    fn spawn(&mut self, name: String, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.threads.push(
-            thread::Builder::new()
-                .name(name)
-                .stack_size(STACK)
-                .spawn(run)?,
-        );
-        Ok(())
     }
 }
 

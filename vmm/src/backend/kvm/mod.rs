@@ -13,13 +13,13 @@ mod vcpu;
 use std::io;
 use std::mem;
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use kvm_ioctls::VcpuFd;
+use rustix::thread::sched_yield;
 
 use self::counters::VcpuCounters;
 use self::lifecycle::Lifecycle;
-use self::machine::{KvmMachine, Parts, STACK};
+use self::machine::{KvmMachine, Parts};
 use self::process::VmmProcess;
 use self::sandbox::Sandbox;
 use crate::arch::{self, Chipset, VcpuTemplate};
@@ -36,7 +36,7 @@ use crate::devices::virtio::block::Block;
 use crate::devices::virtio::console::Console;
 use crate::devices::virtio::entropy::Entropy;
 use crate::stats::ExitCounters;
-use crate::{memory, self_test};
+use crate::{memory, self_test, thread};
 
 /// The KVM backend.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,6 +74,7 @@ fn build(mut config: VmConfig, timeline: Arc<Timeline>) -> Result<Built, StartEr
         what: "Cannot use KVM".into(),
         source: io::Error::other(error),
     })?;
+    let kvm = Arc::new(kvm);
     check(&config, &kvm)?;
     let devices = devices(&mut config)?;
     let slots: Vec<_> = (0..devices.len())
@@ -86,23 +87,19 @@ fn build(mut config: VmConfig, timeline: Arc<Timeline>) -> Result<Built, StartEr
     );
     let no_memory = failed(&no_memory);
     // KVM makes a machine in no time, but then waits for the host's kernel to let it start a thread.
-    let (vm, memory, kernel) = thread::scope(|scope| -> Result<_, StartError> {
-        let no_vm = failed("Cannot create a virtual machine with KVM");
-        let vm = thread::Builder::new()
-            .name("vm".into())
-            .stack_size(STACK)
-            .spawn_scoped(scope, || kvm.create_vm())
-            .map_err(&no_vm)?;
-        // The sooner it waits, the more is done meanwhile, on a host with one CPU too.
-        thread::yield_now();
-        let memory = memory::allocate(&arch::memory_ranges(config.memory)).map_err(&no_memory)?;
-        timeline.mark(Step::Memory);
-        let kernel = arch::load(&memory, &config)?;
-        timeline.mark(Step::Kernel);
-        let vm = vm.join().map_err(|_| no_vm(io::Error::other("a panic")))?;
-        let vm = vm.map_err(|error| no_vm(error.into()))?;
-        Ok((vm, memory, kernel))
-    })?;
+    let no_vm = failed("Cannot create a virtual machine with KVM");
+    let its_kvm = Arc::clone(&kvm);
+    let vm = thread::spawn("vm", move || its_kvm.create_vm()).map_err(&no_vm)?;
+    // The sooner it waits, the more is done meanwhile, on a host with one CPU too.
+    sched_yield();
+    let memory = memory::allocate(&arch::memory_ranges(config.memory)).map_err(&no_memory)?;
+    timeline.mark(Step::Memory);
+    let kernel = arch::load(&memory, &config)?;
+    timeline.mark(Step::Kernel);
+    let vm = vm
+        .join()
+        .ok_or_else(|| no_vm(io::Error::other("a panic")))?;
+    let vm = vm.map_err(|error| no_vm(error.into()))?;
     memory::attach(&vm, &memory).map_err(&no_memory)?;
     timeline.mark(Step::Vm);
 

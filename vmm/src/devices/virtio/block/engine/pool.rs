@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
 
 use vmm_sys_util::eventfd::EventFd;
 
@@ -13,6 +12,7 @@ use super::super::super::Confine;
 use super::super::scratch;
 use super::{Action, Buffers, Completion, Operation, descriptors};
 use crate::signals;
+use crate::thread::{self, Thread};
 
 /// Operations that are carried out at the same time; more wait for their turn.
 const THREADS: usize = 2;
@@ -21,7 +21,7 @@ const THREADS: usize = 2;
 #[derive(Debug)]
 pub(super) struct Pool {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Thread<()>>,
 }
 
 #[derive(Debug)]
@@ -65,8 +65,7 @@ impl Pool {
         for _ in 0..THREADS {
             let (shared, confine) = (Arc::clone(&pool.shared), Arc::clone(confine));
             let run = move || shared.run(&confine);
-            let thread = thread::Builder::new().name("disk".into()).spawn(run)?;
-            pool.threads.push(thread);
+            pool.threads.push(thread::spawn("disk", run)?);
         }
         Ok(pool)
     }
