@@ -176,7 +176,8 @@ mod tests {
             |()| {
                 remember_panics();
                 let panics = || -> () { panic!("another one") };
-                assert!(thread::spawn(panics).join().is_err());
+                let thread = crate::thread::spawn("panics", panics);
+                assert_eq!(thread.unwrap().join(), None);
                 let text = PANIC.lock().unwrap().take().unwrap_or_default();
                 says.write_all(text.as_bytes()).unwrap();
             },
