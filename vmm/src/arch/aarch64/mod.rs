@@ -8,6 +8,8 @@ mod layout;
 mod platform;
 mod self_test;
 mod syscalls;
+#[cfg(test)]
+pub(crate) mod testing;
 mod vcpu;
 mod vm;
 

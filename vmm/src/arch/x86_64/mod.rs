@@ -8,6 +8,8 @@ mod mptable;
 mod ports;
 mod self_test;
 mod syscalls;
+#[cfg(test)]
+pub(crate) mod testing;
 mod topology;
 mod tsc;
 mod vcpu;
