@@ -54,6 +54,11 @@ pub(crate) fn arguments(kernel: &Kernel, options: &BootOptions) -> Vec<String> {
             if config.is_built_in("CONFIG_PCI") {
                 left_out.push("pci_arch_init");
             }
+            // Makes thousands of files, some for each event that can be traced, for a file system that next
+            // to nobody mounts in a guest: 33 of 337 million instructions to init in Debian's cloud kernel.
+            if config.is_built_in("CONFIG_EVENT_TRACING") && !options.debug {
+                left_out.push("tracer_init_tracefs");
+            }
             if !left_out.is_empty() {
                 add(&format!("initcall_blacklist={}", left_out.join(",")));
             }
