@@ -163,7 +163,7 @@ fn relocations<'data, R: ReadRef<'data>>(data: R) -> Result<Option<Relocations>,
         return Err(());
     }
     let table = data.read_bytes_at(end, size)?;
-    Relocations::parse(table).map(Some).ok_or(())
+    Relocations::parse(table.to_vec()).map(Some).ok_or(())
 }
 
 /// Where the ELF file ends: behind its last segment, section or table.

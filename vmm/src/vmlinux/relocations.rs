@@ -6,6 +6,8 @@
 //! Linux 6.14, places with 32 bits that are relative to the per-CPU area and so change the other way;
 //! places with 32 bits.
 
+use std::ops::Range;
+
 use vm_memory::{VolatileMemory, VolatileSlice};
 
 /// The longest table accepted, in bytes: more than twenty times that of Debian's ordinary kernel.
@@ -17,39 +19,55 @@ const MAX_GROUPS: usize = 3;
 /// The low half of `__START_KERNEL_map`, the kernel address of physical address zero where it was linked.
 const KERNEL_MAP: u32 = 0x8000_0000;
 
-/// Places to change, as physical addresses where the kernel was linked to be.
+/// Bytes of an entry.
+const ENTRY: usize = size_of::<u32>();
+
+/// A table with its groups found: what reads the entries is what applies them, since a kernel has tens of
+/// thousands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Relocations {
-    wide: Vec<u32>,
-    inverse: Vec<u32>,
-    narrow: Vec<u32>,
+    table: Vec<u8>,
+    wide: Range<usize>,
+    inverse: Range<usize>,
+    narrow: Range<usize>,
 }
 
 impl Relocations {
-    /// Reads a table; `None` if it does not consist of two or three groups of kernel addresses.
-    pub(super) fn parse(table: &[u8]) -> Option<Self> {
-        let (words, rest) = table.as_chunks();
-        let mut groups = vec![Vec::with_capacity(words.len())];
-        for &word in words {
+    /// Takes a table; `None` if it does not consist of two or three groups of kernel addresses.
+    pub(super) fn parse(table: Vec<u8>) -> Option<Self> {
+        let (words, rest) = table.as_chunks::<ENTRY>();
+        // The table begins with a zero, so there is nothing before the first group.
+        if !rest.is_empty() || words.first() != Some(&[0; ENTRY]) {
+            return None;
+        }
+        let mut starts = Vec::with_capacity(MAX_GROUPS);
+        for (index, &word) in words.iter().enumerate() {
             match u32::from_le_bytes(word) {
-                0 if groups.len() > MAX_GROUPS => return None,
-                0 => groups.push(Vec::with_capacity(words.len())),
-                word => groups.last_mut()?.push(word.checked_sub(KERNEL_MAP)?),
+                0 if starts.len() == MAX_GROUPS => return None,
+                0 => starts.push(index + 1),
+                1..KERNEL_MAP => return None,
+                KERNEL_MAP.. => {}
             }
         }
-        // The table begins with a zero, so there is nothing before the first group.
-        let [before, wide, inverse, narrow] = match <[Vec<u32>; 4]>::try_from(groups) {
-            Ok(groups) => groups,
-            Err(groups) => {
-                let [before, wide, narrow] = <[Vec<u32>; 3]>::try_from(groups).ok()?;
-                [before, wide, Vec::new(), narrow]
-            }
+        let end = words.len();
+        let (wide, inverse, narrow) = match *starts {
+            [wide, inverse, narrow] => (wide..inverse - 1, inverse..narrow - 1, narrow..end),
+            [wide, narrow] => (wide..narrow - 1, narrow..narrow, narrow..end),
+            _ => return None,
         };
-        (before.is_empty() && rest.is_empty()).then_some(Self {
+        Some(Self {
+            table,
             wide,
             inverse,
             narrow,
         })
+    }
+
+    /// The places of a group, as physical addresses where the kernel was linked to be.
+    fn places(&self, group: &Range<usize>) -> impl Iterator<Item = u32> {
+        let words = self.table.as_chunks().0.get(group.clone());
+        let words = words.unwrap_or_default().iter();
+        words.map(|&word| u32::from_le_bytes(word).wrapping_sub(KERNEL_MAP))
     }
 
     /// Changes a kernel to run `distance` bytes higher in its address space. `offset` tells where in
@@ -61,16 +79,14 @@ impl Relocations {
         distance: u64,
     ) -> Option<()> {
         let short = u32::try_from(distance).ok()?;
-        for (places, change) in [(&self.inverse, short.wrapping_neg()), (&self.narrow, short)] {
-            for &place in places {
-                let offset = offset(place)?;
-                let value = image.get_ref::<u32>(offset).ok()?;
+        for (group, change) in [(&self.inverse, short.wrapping_neg()), (&self.narrow, short)] {
+            for place in self.places(group) {
+                let value = image.get_ref::<u32>(offset(place)?).ok()?;
                 value.store(value.load().wrapping_add(change));
             }
         }
-        for &place in &self.wide {
-            let offset = offset(place)?;
-            let value = image.get_ref::<u64>(offset).ok()?;
+        for place in self.places(&self.wide) {
+            let value = image.get_ref::<u64>(offset(place)?).ok()?;
             value.store(value.load().wrapping_add(distance));
         }
         Some(())
@@ -92,13 +108,17 @@ pub(super) mod tests {
 
     #[test]
     fn tables_have_three_groups_or_two() {
-        let three = Relocations::parse(&table(&[&[8, 16], &[], &[32]])).unwrap();
-        assert_eq!((three.wide, three.narrow), (vec![8, 16], vec![32]));
-        let two = Relocations::parse(&table(&[&[8], &[32]])).unwrap();
+        let groups = |groups: &[&[u32]]| {
+            let relocations = Relocations::parse(table(groups)).unwrap();
+            [&relocations.wide, &relocations.inverse, &relocations.narrow]
+                .map(|group| relocations.places(group).collect::<Vec<_>>())
+        };
         assert_eq!(
-            (two.wide, two.inverse, two.narrow),
-            (vec![8], vec![], vec![32])
+            groups(&[&[8, 16], &[24], &[32]]),
+            [vec![8, 16], vec![24], vec![32]]
         );
+        assert_eq!(groups(&[&[8], &[], &[]]), [vec![8], vec![], vec![]]);
+        assert_eq!(groups(&[&[8], &[32]]), [vec![8], vec![], vec![32]]);
     }
 
     #[test]
@@ -114,13 +134,13 @@ pub(super) mod tests {
             b"",
             b"\x7fELF",
         ] {
-            assert_eq!(Relocations::parse(bad), None, "{bad:?}");
+            assert_eq!(Relocations::parse(bad.to_vec()), None, "{bad:?}");
         }
     }
 
     #[test]
     fn each_group_changes_its_own_way_and_wraps_around() {
-        let relocations = Relocations::parse(&table(&[&[0x100], &[0x10a], &[0x10e]])).unwrap();
+        let relocations = Relocations::parse(table(&[&[0x100], &[0x10a], &[0x10e]])).unwrap();
         let mut image = [0xff; 0x14];
         image[10..14].copy_from_slice(&0x0100_0000_u32.to_le_bytes());
         image[14..18].copy_from_slice(&0x8100_0000_u32.to_le_bytes());
@@ -145,7 +165,7 @@ pub(super) mod tests {
             ([&[], &[], &[u32::MAX - KERNEL_MAP]], 1),
             ([&[0], &[], &[]], 1 << 32),
         ] {
-            let relocations = Relocations::parse(&table(&groups)).unwrap();
+            let relocations = Relocations::parse(table(&groups)).unwrap();
             assert_eq!(
                 relocations.apply(&slice, offset, distance),
                 None,
