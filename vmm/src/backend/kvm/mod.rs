@@ -13,9 +13,10 @@ mod vcpu;
 use std::io;
 use std::mem;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use kvm_ioctls::VcpuFd;
-use rustix::thread::sched_yield;
+use rustix::thread::sched_getaffinity;
 
 use self::counters::VcpuCounters;
 use self::lifecycle::Lifecycle;
@@ -76,10 +77,6 @@ fn build(mut config: VmConfig, timeline: Arc<Timeline>) -> Result<Built, StartEr
     })?;
     let kvm = Arc::new(kvm);
     check(&config, &kvm)?;
-    let devices = devices(&mut config)?;
-    let slots: Vec<_> = (0..devices.len())
-        .map(|index| MmioSlot::new(index).ok_or_else(too_many_devices))
-        .collect::<Result<_, _>>()?;
 
     let no_memory = format!(
         "Cannot get {} MiB of memory for the guest",
@@ -90,8 +87,11 @@ fn build(mut config: VmConfig, timeline: Arc<Timeline>) -> Result<Built, StartEr
     let no_vm = failed("Cannot create a virtual machine with KVM");
     let its_kvm = Arc::clone(&kvm);
     let vm = thread::spawn("vm", move || its_kvm.create_vm()).map_err(&no_vm)?;
-    // The sooner it waits, the more is done meanwhile, on a host with one CPU too.
-    sched_yield();
+    give_turn_to_kvm();
+    let devices = devices(&mut config)?;
+    let slots: Vec<_> = (0..devices.len())
+        .map(|index| MmioSlot::new(index).ok_or_else(too_many_devices))
+        .collect::<Result<_, _>>()?;
     let memory = memory::allocate(&arch::memory_ranges(config.memory)).map_err(&no_memory)?;
     timeline.mark(Step::Memory);
     let kernel = arch::load(&memory, &config)?;
@@ -147,6 +147,17 @@ fn build(mut config: VmConfig, timeline: Arc<Timeline>) -> Result<Built, StartEr
         vcpus,
         lifecycle,
     })
+}
+
+/// Lets KVM come to where it waits, which it does much longer: the sooner it waits, the more is done meanwhile.
+/// Where there is only one CPU, whoever loads a kernel would keep KVM's new thread from its first turn for as
+/// long as a scheduler's slice lasts.
+fn give_turn_to_kvm() {
+    /// What KVM needs until then, with some room.
+    const TURN: Duration = Duration::from_millis(1);
+    if sched_getaffinity(None).is_ok_and(|cpus| cpus.count() == 1) {
+        std::thread::sleep(TURN);
+    }
 }
 
 fn check(config: &VmConfig, kvm: &kvm_ioctls::Kvm) -> Result<(), StartError> {
