@@ -8,6 +8,7 @@ mod machine;
 mod name;
 mod options;
 mod outcome;
+mod program;
 mod spec;
 mod stats;
 mod ulimit;
@@ -124,6 +125,7 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
         Milestone::CommandStarted { command_started_us } => {
             trace.fact("guest clock at command", command_started_us);
             trace.stage("command until first output");
+            program::let_go();
         }
         Milestone::FirstOutput => trace.stage("command"),
         Milestone::CommandExited => trace.stage("drain"),
