@@ -1,7 +1,8 @@
 //! `--trace`: the stages of a run, in the Trace Event Format that Chrome and Perfetto show. Times are
 //! microseconds of `CLOCK_MONOTONIC`, so that other programs' stages can be laid beside them.
 
-use std::fs;
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -113,13 +114,12 @@ impl Trace {
         self.facts.push((name, microseconds));
     }
 
-    /// Ends the last stage and writes all of them to `path`.
+    /// Ends the last stage and writes all of them to `path`. The writing itself is the last event, `trace`: it
+    /// takes what runs without a trace do not.
     pub fn write(&self, path: &Path) -> Result<()> {
         let ended = now();
         let pid = std::process::id();
-        let ends = self.stages.iter().skip(1).map(|&(_, start)| start);
-        let stages = self.stages.iter().zip(ends.chain([ended]));
-        let stages = stages.map(|(&(name, start), end)| Event {
+        let stage = |name: &str, start, end| Event {
             name: name.to_owned(),
             ph: "X".to_owned(),
             ts: microseconds(start),
@@ -127,7 +127,10 @@ impl Trace {
             pid,
             tid: pid,
             args: None,
-        });
+        };
+        let ends = self.stages.iter().skip(1).map(|&(_, start)| start);
+        let stages = self.stages.iter().zip(ends.chain([ended]));
+        let stages = stages.map(|(&(name, start), end)| stage(name, start, end));
         let facts = self.facts.iter().map(|&(name, value)| Event {
             name: name.to_owned(),
             ph: "i".to_owned(),
@@ -140,8 +143,15 @@ impl Trace {
             }),
         });
         let events: Vec<Event> = stages.chain(facts).collect();
-        let json = serde_json::to_vec(&events).context("Cannot encode the trace")?;
-        fs::write(path, json).with_context(|| format!("Cannot write the trace {}", path.display()))
+        let mut json = serde_json::to_vec(&events).context("Cannot encode the trace")?;
+        // The bracket at the end comes with the last event.
+        json.pop();
+        let written = File::create(path).and_then(|mut file| {
+            file.write_all(&json)?;
+            let last = serde_json::to_string(&stage("trace", ended, now()))?;
+            file.write_all(format!(",{last}]").as_bytes())
+        });
+        written.with_context(|| format!("Cannot write the trace {}", path.display()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! How whole runs are spread, in the terminal and as a drawing.
 
+use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -58,10 +59,19 @@ pub fn print(values: &[f64]) -> Result<()> {
     Ok(())
 }
 
+/// Makes the file for a drawing, if there is none, and leaves an older drawing as it is.
+pub fn touch(path: &Path) -> Result<()> {
+    let file = File::options().append(true).create(true).open(path);
+    file.map(drop).with_context(|| cannot_draw(path))
+}
+
 /// Draws the whole runs of a result as SVG.
 pub fn draw(report: &Report, path: &Path) -> Result<()> {
-    let drawn = draw_to(report, path);
-    drawn.with_context(|| format!("Cannot draw the histogram {}", path.display()))
+    draw_to(report, path).with_context(|| cannot_draw(path))
+}
+
+fn cannot_draw(path: &Path) -> String {
+    format!("Cannot draw the histogram {}", path.display())
 }
 
 fn draw_to(report: &Report, path: &Path) -> Result<()> {

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -15,6 +17,9 @@ use super::subject::{Subject, SubjectOptions};
 use super::{compare, histogram};
 use crate::output::{self, line};
 use crate::trace::{self, Event};
+
+/// How long the host needs to free a machine.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// Measure whole runs, each in a fresh machine
 #[derive(Args, Debug)]
@@ -40,7 +45,7 @@ pub struct TimingOptions {
     svg: Option<PathBuf>,
 
     /// Show an earlier result, as --json printed it, beside this one
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
     compare: Option<PathBuf>,
 
     #[command(flatten)]
@@ -70,8 +75,11 @@ pub fn run(
     options: &TimingOptions,
     own: fn(&Image) -> Result<Vec<String>>,
 ) -> Result<ExitCode> {
-    // Read first: a wrong file must not cost minutes.
+    // Files first: a wrong one must not cost minutes.
     let earlier = options.compare.as_deref().map(Report::read).transpose()?;
+    if let Some(path) = &options.svg {
+        histogram::touch(path)?;
+    }
     let subject = Subject::new(&options.subject, own)?;
     for _ in 0..options.warmup {
         subject.succeed(&[])?;
@@ -94,9 +102,7 @@ pub fn run(
         line!("")?;
         histogram::print(&report.samples)?;
     }
-    if let Some(earlier) = &earlier
-        && !options.json
-    {
+    if let Some(earlier) = &earlier {
         line!("")?;
         compare::print(earlier, &report)?;
     }
@@ -114,6 +120,8 @@ fn count(subject: &Subject, file: &Path) -> Result<Stats> {
 
 /// One run, with what its trace does not show: the start of its process, and its end.
 fn measure(subject: &Subject, file: &Path) -> Result<Run> {
+    // The host still frees the machine of the run before, which would take this one's time.
+    thread::sleep(SETTLE);
     let begun = trace::microseconds(trace::now());
     subject.succeed(&["--trace".into(), file.into()])?;
     let ended = trace::microseconds(trace::now());
