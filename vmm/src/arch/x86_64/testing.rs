@@ -4,14 +4,16 @@ use std::fs;
 
 use kvm_ioctls::VcpuFd;
 
-/// Has a vCPU deliver an exception of a number that none has, which AMD's CPUs refuse to enter a guest with
-/// (AMD64 Architecture Programmer's Manual, volume 2, 15.20). Others do not, so there it does nothing and
-/// returns `false`.
-pub(crate) fn make_unenterable(vcpu: &VcpuFd) -> bool {
+/// What makes a vCPU one that cannot be entered, on AMD's CPUs. Others enter any that KVM lets one make.
+pub(crate) fn unenterable() -> Option<fn(&VcpuFd)> {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap();
-    if !cpu.split_whitespace().any(|flag| flag == "svm") {
-        return false;
-    }
+    let svm = cpu.split_whitespace().any(|flag| flag == "svm");
+    svm.then_some(deliver_no_exception)
+}
+
+/// Has a vCPU deliver an exception of a number that none has, which AMD's CPUs refuse to enter a guest with
+/// (AMD64 Architecture Programmer's Manual, volume 2, 15.20).
+fn deliver_no_exception(vcpu: &VcpuFd) {
     let mut events = vcpu.get_vcpu_events().unwrap();
     events.exception.injected = 1;
     events.exception.nr = 31;
@@ -20,5 +22,4 @@ pub(crate) fn make_unenterable(vcpu: &VcpuFd) -> bool {
     let mut registers = vcpu.get_sregs().unwrap();
     registers.idt.limit = 0;
     vcpu.set_sregs(&registers).unwrap();
-    true
 }
