@@ -148,13 +148,12 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
     let stats = options.stats.as_ref().map(|file| (file, machine.stats()));
     // Nothing of it is needed any more, and this process ends as well.
     machine.abandon();
-    // The numbers are wanted most when the run failed.
+    // Numbers and stages are wanted most when the run failed.
     let counted = stats.map(|(file, stats)| stats::report(stats, file.as_deref()));
+    let traced = options.trace.as_deref().map(|path| trace.write(path));
     let code = outcome::report(outcome?, exit, &options)?;
     counted.transpose()?;
-    if let Some(path) = &options.trace {
-        trace.write(path)?;
-    }
+    traced.transpose()?;
     Ok(code)
 }
 

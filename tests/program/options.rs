@@ -252,6 +252,71 @@ fn what_the_machine_did_is_said_or_written() {
 }
 
 #[test]
+fn the_stages_of_a_run_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trace.json");
+    let option = format!("--trace={}", file.display());
+    let events = || -> Vec<serde_json::Value> {
+        let trace = fs::read(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+        serde_json::from_slice(&trace).unwrap()
+    };
+    let said = output(&mut shell([&option], "echo done; exit 3"));
+    assert_output(&said, 3, "done\n");
+    let events_of_run = events();
+    let (stages, facts): (Vec<_>, Vec<_>) =
+        events_of_run.iter().partition(|event| event["ph"] == "X");
+    let mut names = stages.iter().map(|stage| stage["name"].as_str().unwrap());
+    for name in [
+        "arguments",
+        "image",
+        "kernel",
+        "backend",
+        "kernel boot",
+        "guest setup",
+        "command until first output",
+        "command",
+        "drain",
+        "stop",
+    ] {
+        assert!(names.any(|it| it == name), "no {name} in {stages:?}");
+    }
+    // Each begins where the one before it ended.
+    for pair in stages.windows(2) {
+        let ended = pair[0]["ts"].as_f64().unwrap() + pair[0]["dur"].as_f64().unwrap();
+        let gap = pair[1]["ts"].as_f64().unwrap() - ended;
+        assert!(gap.abs() < 1.0, "{gap} us between {pair:?}");
+    }
+    assert_eq!(facts.len(), 2, "{facts:?}");
+    for fact in facts {
+        assert!(fact["args"]["microseconds"].as_u64() > Some(0), "{fact}");
+    }
+
+    // A run that fails has stages as well.
+    let said = output(&mut shell(
+        [&option],
+        "echo b >/proc/sysrq-trigger; sleep 600",
+    ));
+    assert_eq!(said.status.code(), Some(125));
+    assert!(events().iter().any(|event| event["name"] == "guest setup"));
+}
+
+#[test]
+fn debugging_shows_the_guests_kernel_and_the_registers_it_stopped_with() {
+    let script = "echo b >/proc/sysrq-trigger; sleep 600";
+    let shown = output(&mut shell(["--debug"], script));
+    assert_output(&shown, 125, "");
+    let shown = String::from_utf8_lossy(&shown.stderr);
+    assert!(shown.contains("Linux version "), "{shown}");
+    if backend() == "kvm" && ARCH == "x86_64" {
+        assert!(shown.contains("rip 0"), "{shown}");
+    }
+    let quiet = output(&mut shell([], script));
+    let quiet = String::from_utf8_lossy(&quiet.stderr);
+    assert_eq!(quiet.lines().count(), 1, "{quiet}");
+}
+
+#[test]
 fn the_log_says_what_is_done() {
     let log = |level: &str| {
         let output = output(shell([], "echo done").env("TERRARIUM_LOG", level));
