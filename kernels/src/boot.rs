@@ -66,6 +66,11 @@ pub(crate) fn arguments(kernel: &Kernel, options: &BootOptions) -> Vec<String> {
     }
     // Elsewhere the device tree says which serial port is the console.
 
+    // The first process gets the console, and a kernel that has none at all complains of that.
+    if !options.serial && config.is_built_in("CONFIG_NULL_TTY") {
+        add("console=ttynull");
+    }
+
     // An arm64 kernel moves itself, by a seed of the device tree. On x86_64 the loader does it, and the
     // kernel does not know the word.
     if options.no_kaslr && !x86 && config.is_built_in("CONFIG_RANDOMIZE_BASE") {

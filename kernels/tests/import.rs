@@ -171,7 +171,7 @@ fn arguments_follow_the_configuration() {
     let scratch = Scratch::new();
     let mut files = package_files();
     files[1].1 = b"CONFIG_PCI=y\nCONFIG_KALLSYMS=y\nCONFIG_SERIO_I8042=y\nCONFIG_SERIAL_8250=y\n\
-                   CONFIG_EVENT_TRACING=y\nCONFIG_INIT_ON_ALLOC_DEFAULT_ON=y\nCONFIG_DMA_CMA=y\n\
+                   CONFIG_EVENT_TRACING=y\nCONFIG_NULL_TTY=y\nCONFIG_INIT_ON_ALLOC_DEFAULT_ON=y\nCONFIG_DMA_CMA=y\n\
                    # CONFIG_RANDOM_TRUST_CPU is not set\n"
         .to_vec();
     let package = scratch.file("linux.deb", &deb(&files));
@@ -181,8 +181,8 @@ fn arguments_follow_the_configuration() {
     assert_eq!(
         quiet,
         "quiet panic=-1 reboot=t 8250.nr_uarts=0 pci=off \
-         initcall_blacklist=i8042_init,pci_arch_init,tracer_init_tracefs random.trust_cpu=on \
-         init_on_alloc=0 cma=0"
+         initcall_blacklist=i8042_init,pci_arch_init,tracer_init_tracefs console=ttynull \
+         random.trust_cpu=on init_on_alloc=0 cma=0"
     );
     let options = BootOptions {
         serial: true,
@@ -191,6 +191,7 @@ fn arguments_follow_the_configuration() {
     };
     let loud = kernel.boot_arguments(&options);
     assert!(loud.contains(&"console=ttyS0".to_owned()), "{loud:?}");
+    assert!(!loud.contains(&"console=ttynull".to_owned()), "{loud:?}");
     // The loader moves it: the kernel itself does not know the word.
     assert!(!loud.contains(&"nokaslr".to_owned()), "{loud:?}");
     let left_out = "initcall_blacklist=i8042_init,pci_arch_init".to_owned();

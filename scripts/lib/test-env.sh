@@ -131,12 +131,19 @@ minimal_home_arm64() {
 	echo "$home"
 }
 
+# A store with nothing but a kernel. Prints it.
+kernel_home() { # NAME (--OPTION FILE)...
+	local home=$lab/home-$1
+	fill_home "$home" "" "${@:2}"
+	echo "$home"
+}
+
 # A store with a kernel, images and their disks; made anew when these or the command change.
 fill_home() { # HOME PLATFORM (--OPTION FILE)... LAYOUT...
 	local home=$1 platform=$2 kernel=() inputs layout image
 	shift 2
 	inputs=$(printf '%s\n' "$@" && sha256sum "$terrarium")
-	while [[ $1 == --* ]]; do
+	while [[ ${1-} == --* ]]; do
 		kernel+=("$1" "$2")
 		shift 2
 	done

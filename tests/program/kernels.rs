@@ -58,19 +58,22 @@ impl OwnKernel {
         self.boots_on(&["--backend", &backend()], release);
     }
 
-    /// Runs a line of Python with two CPUs, on a disk that is written to, and checks which kernel it saw.
+    /// Runs a line of Python with two CPUs, on a disk that is written to, and checks which kernel it saw, and
+    /// that this had nothing to complain of: no message of an error or worse among all that it said.
     fn boots_on(&self, options: &[&str], release: &str) {
         let program = "\
 import os, platform
 open('/written', 'w').write('x' * 1000000); os.system('sync')
 print platform.release(), os.path.getsize('/written'), os.sysconf('SC_NPROCESSORS_ONLN')
-print len(os.urandom(8)), open('/sys/class/misc/hw_random/rng_current').read()";
+print len(os.urandom(8)), open('/sys/class/misc/hw_random/rng_current').read().strip()
+log = os.popen('dmesg -r').readlines()
+print len(log) > 50, [line for line in log if '<0>' <= line[:3] <= '<3>']";
         let mut command = command_in(self.home.path());
         command
             .args(["run", "--quiet", "--cpus", "2"])
             .args(options)
             .args([PYTHON2, "python2", "-c", program]);
-        let expected = format!("{release} 1000000 2\n8 virtio_rng.0\n\n");
+        let expected = format!("{release} 1000000 2\n8 virtio_rng.0\nTrue []\n");
         assert_output(&output(&mut command), 0, &expected);
     }
 }
