@@ -63,6 +63,18 @@ impl Platform {
         }
     }
 
+    /// As docker takes one name alone: an operating system's, with the host's architecture, or an
+    /// architecture's, with Linux.
+    fn of_one_name(name: &str) -> Option<Self> {
+        if name.eq_ignore_ascii_case("linux") {
+            return Some(Self::host());
+        }
+        let platform = Self::new("linux", name, None);
+        ARCHITECTURES
+            .contains(&platform.architecture())
+            .then_some(platform)
+    }
+
     /// A platform that cannot be told.
     pub(crate) fn unknown() -> Self {
         Self::new("unknown", "unknown", None)
@@ -140,12 +152,18 @@ impl FromStr for Platform {
             return Err(invalid(text));
         }
         match parts[..] {
+            [alone] => Self::of_one_name(alone).ok_or_else(|| invalid(text)),
             [os, architecture] => Ok(Self::new(os, architecture, None)),
             [os, architecture, variant] => Ok(Self::new(os, architecture, Some(variant))),
             _ => Err(invalid(text)),
         }
     }
 }
+
+/// The architectures that are known by their name alone.
+const ARCHITECTURES: [&str; 7] = [
+    "386", "amd64", "arm", "arm64", "ppc64le", "riscv64", "s390x",
+];
 
 /// The most bytes of one part: far more than any that is in use.
 const MAX_PART: usize = 64;
@@ -195,6 +213,10 @@ mod tests {
             ("Linux/i686", "linux/386"),
             ("linux/ppc64el", "linux/ppc64le"),
             ("windows/amd64", "windows/amd64"),
+            ("arm64", "linux/arm64"),
+            ("x86_64", "linux/amd64"),
+            ("armhf", "linux/arm/v7"),
+            ("S390x", "linux/s390x"),
         ] {
             assert_eq!(platform(given).to_string(), printed);
         }
@@ -202,7 +224,16 @@ mod tests {
 
     #[test]
     fn refuses_other_shapes() {
-        for text in ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux/am d"] {
+        assert_eq!(platform("linux"), Platform::host());
+        for text in [
+            "",
+            "windows",
+            "v7",
+            "linux/",
+            "/amd64",
+            "a/b/c/d",
+            "linux/am d",
+        ] {
             assert!(text.parse::<Platform>().is_err(), "{text:?}");
         }
     }

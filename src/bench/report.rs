@@ -15,7 +15,7 @@ use crate::run::stats_lines;
 use crate::table;
 
 /// The version of the JSON: one more with each change that a reader would notice.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// One run: its stages in their order, with milliseconds.
 pub type Run = Vec<(String, f64)>;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use images::{Image, Reference};
+use images::{Image, Platform, Reference};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{self, BackendChoice};
@@ -35,6 +35,10 @@ pub struct SubjectOptions {
     #[arg(long, value_enum, value_name = "BACKEND", default_value = "auto")]
     backend: BackendChoice,
 
+    /// Platform of the image, such as linux/amd64; the best that runs here if absent
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+
     /// The image, then the command instead of the benchmark's own
     #[arg(
         required = true,
@@ -53,6 +57,8 @@ pub struct Machine {
     pub kernel: String,
     /// Its image.
     pub image: String,
+    /// The image's platform.
+    pub platform: Platform,
     /// The command that it ran.
     pub command: Vec<String>,
     /// Its CPUs.
@@ -90,7 +96,7 @@ impl Subject {
         let pins = PinOptions::default();
         let wanted = run::Wanted {
             reference: &reference,
-            platform: None,
+            platform: options.platform.as_ref(),
             pull: run::Pull::Missing,
             pins: &pins,
             disk_size: None,
@@ -132,6 +138,9 @@ impl Subject {
         ]
         .map(OsString::from)
         .into();
+        if let Some(platform) = &options.platform {
+            arguments.extend(["--platform".into(), platform.to_string().into()]);
+        }
         arguments.push("--".into());
         arguments.push(name.into());
         arguments.extend_from_slice(&command);
@@ -140,6 +149,7 @@ impl Subject {
                 backend: backend.to_owned(),
                 kernel: kernel.id().to_owned(),
                 image: name.to_owned(),
+                platform: image.platform.clone(),
                 command: command
                     .iter()
                     .map(|word| word.to_string_lossy().into_owned())

@@ -1,9 +1,11 @@
 //! `terrarium bench`: results that add up, in each of their forms.
 
+use std::env::consts::ARCH;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use images::Platform;
 use serde_json::Value;
 
 use crate::support::{PYTHON2, backend, output, terrarium};
@@ -56,6 +58,8 @@ fn the_stages_of_a_boot_are_all_of_it_and_can_be_compared() {
         "{report}"
     );
     assert_eq!(report["machine"]["backend"], backend());
+    let native: Platform = ARCH.parse().unwrap();
+    assert_eq!(report["machine"]["platform"], native.to_string());
     if backend() == "kvm" {
         // A machine's start in its steps.
         for name in ["VM creation", "kernel load", "first entry"] {
@@ -79,9 +83,9 @@ fn the_stages_of_a_boot_are_all_of_it_and_can_be_compared() {
 
     let earlier = scratch.path().join("earlier.json");
     fs::write(&earlier, &output.stdout).unwrap();
-    let options = ["-n", "1", "--warmup", "0", "--compare"];
+    let options = ["-n", "1", "--warmup", "0", "--platform", ARCH, "--compare"];
     let options = [&options[..], &[earlier.to_str().unwrap()]].concat();
-    let compared = bench::<6>("exec", options.try_into().unwrap(), &[]);
+    let compared = bench::<8>("exec", options.try_into().unwrap(), &[]);
     let told = String::from_utf8(compared.stdout).unwrap();
     assert!(
         told.contains("RATIO") && told.contains("exec of "),

@@ -14,13 +14,18 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 /// The stand-in for `python:2.7.16-alpine3.9`, in the test home.
 pub const PYTHON2: &str = "localhost/python:2.7.18-standin";
 /// The official image of Python 3.12 on Alpine, in the test home.
 pub const PYTHON3: &str = "localhost/python:3.12-alpine";
+
+/// Longer than any run takes, even on an emulated host.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The value of an environment variable of `scripts/test`.
 pub fn given(name: &str) -> String {
@@ -72,7 +77,8 @@ pub fn shell<const N: usize>(options: [&str; N], script: &str) -> Command {
 
 /// Runs a command to its end.
 pub fn output(command: &mut Command) -> Output {
-    command.output().unwrap()
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    spawn(command).wait_with_output().unwrap()
 }
 
 /// Runs a command to its end with `input` as its standard input.
@@ -88,12 +94,23 @@ pub fn output_with_input(command: &mut Command, input: Vec<u8>) -> Output {
 
 /// Starts a command with pipes on its three standard streams.
 pub fn piped(command: &mut Command) -> Child {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    spawn(command.stderr(Stdio::piped()))
+}
+
+/// Starts a command that is killed once it lasts longer than any should: one that hangs fails its own test,
+/// and the others are run.
+pub fn spawn(command: &mut Command) -> Child {
+    let child = command.spawn().unwrap();
+    let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+    thread::spawn(move || {
+        let limit = Timespec::try_from(PATIENCE).unwrap();
+        if poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit)) == Ok(0) {
+            eprintln!("killed after {} s", PATIENCE.as_secs());
+            pidfd_send_signal(&process, Signal::KILL).unwrap();
+        }
+    });
+    child
 }
 
 /// Starts a command and waits for the line that it prints first, which is to be `ready`.

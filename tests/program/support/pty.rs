@@ -50,7 +50,7 @@ impl OnTerminal {
             terminal,
             before,
             seen: Vec::new(),
-            child: command.spawn().unwrap(),
+            child: super::spawn(command),
         };
         on_terminal.resize(24, 80);
         on_terminal

@@ -39,8 +39,11 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         let mapping = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        // SAFETY: the range is the mapping just made; the advice changes no contents.
-        unsafe { libc::madvise(address, size, libc::MADV_DONTDUMP) };
+        // A guest's few writes lie far apart: with huge pages, each could take 2 MiB.
+        for advice in [libc::MADV_DONTDUMP, libc::MADV_NOHUGEPAGE] {
+            // SAFETY: the range is the mapping just made; the advice changes no contents.
+            unsafe { libc::madvise(address, size, advice) };
+        }
         Ok(Self {
             address: mapping,
             size,
