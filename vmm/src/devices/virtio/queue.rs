@@ -13,13 +13,18 @@ use crate::stats::DeviceCounters;
 /// `VIRTQ_AVAIL_F_NO_INTERRUPT`.
 const NO_INTERRUPT: u16 = 1;
 
+/// Descriptors of a chain. A driver keeps to the queue's size (virtio 1.2, section 2.7.5.3.1), except that Linux
+/// takes it for a limit of the ring alone and not of indirect tables, which can have 65,535 entries: this many are
+/// more than any request has, and few enough to cost a hostile guest's host nothing.
+const MAX_DESCRIPTORS: usize = 1024;
+
 /// The driver broke the rules of queues.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum QueueError {
     /// The rings cannot be used.
     #[error("Unusable ring")]
     Ring(#[from] virtio_queue::Error),
-    /// A chain of descriptors is empty, endless, out of order or out of memory.
+    /// A chain of descriptors is empty, endless, too long, out of order or out of memory.
     #[error("Malformed descriptor chain")]
     Chain,
 }
@@ -89,7 +94,10 @@ impl DeviceQueue {
             ..Chain::default()
         };
         let mut ends = false;
-        for descriptor in descriptors {
+        for (number, descriptor) in descriptors.enumerate() {
+            if number == MAX_DESCRIPTORS {
+                return Err(QueueError::Chain);
+            }
             let segment = Segment {
                 address: descriptor.addr(),
                 length: usize::try_from(descriptor.len()).map_err(|_| QueueError::Chain)?,

@@ -1,4 +1,4 @@
-//! A machine whose devices' thread panics, in a process of its own as all are.
+//! Machines' processes that break: one whose devices' thread panics, and one that says what it was not asked.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::VmmProcess;
-use super::channel::Channel;
+use super::channel::{Channel, Report};
 use super::child::{attend, confine};
 use crate::backend::kvm::lifecycle::{self, Lifecycle};
 use crate::backend::kvm::machine::KvmMachine;
@@ -18,6 +18,7 @@ use crate::backend::timeline::Timeline;
 use crate::backend::{Machine, VmExit, fork};
 use crate::confinement::enter_namespaces;
 use crate::devices::virtio::{Activation, HostReady, Progress, QueueError, VirtioDevice};
+use crate::stats::Stats;
 
 /// A device with something to do at once, at which it panics.
 struct Panics(EventFd);
@@ -95,6 +96,7 @@ fn a_panic_in_the_devices_thread_is_an_error_and_no_hang() {
         ended: false,
         exit: None,
         stats: None,
+        asked: false,
         timeline,
     };
     let limit = Timespec::try_from(Duration::from_secs(20)).unwrap();
@@ -107,4 +109,34 @@ fn a_panic_in_the_devices_thread_is_an_error_and_no_hang() {
         reason.contains("device thread panicked") && reason.contains("as it should"),
         "{reason}"
     );
+}
+
+#[test]
+fn a_process_that_says_for_ever_what_nobody_asked_is_no_hang() {
+    let (ours, theirs) = Channel::pair().unwrap();
+    let pid = fork::spawn(
+        || (),
+        |()| {
+            fork::close_others(vec![theirs.as_raw_fd()]).unwrap();
+            while theirs.send(Report::Stats(Stats::default())).is_ok() {}
+        },
+    )
+    .unwrap();
+    drop(theirs);
+    let mut machine = VmmProcess {
+        pid,
+        channel: ours,
+        ended: false,
+        exit: None,
+        stats: None,
+        asked: false,
+        timeline: Arc::new(Timeline::new().unwrap()),
+    };
+    let mut fds = [PollFd::from_borrowed_fd(machine.stopped(), PollFlags::IN)];
+    assert_eq!(poll(&mut fds, None).unwrap(), 1);
+    let Some(VmExit::Broken(reason)) = machine.exit() else {
+        panic!("not broken");
+    };
+    assert!(reason.contains("said Stats"), "{reason}");
+    assert!(machine.ended);
 }

@@ -38,6 +38,8 @@ pub(super) struct VmmProcess {
     exit: Option<VmExit>,
     /// What the process said last about what the machine did.
     stats: Option<Stats>,
+    /// It was asked for them, and has not answered.
+    asked: bool,
     timeline: Arc<Timeline>,
 }
 
@@ -65,6 +67,7 @@ impl VmmProcess {
             ended: false,
             exit: None,
             stats: None,
+            asked: false,
             timeline,
         };
         match process.channel.receive() {
@@ -80,7 +83,10 @@ impl VmmProcess {
     /// Takes what the process said while its machine ran, or that it says nothing any more.
     fn take(&mut self, said: io::Result<Option<Report>>) {
         match said {
-            Ok(Some(Report::Stats(stats))) => self.stats = Some(stats),
+            // Whoever says them unasked could go on for ever.
+            Ok(Some(Report::Stats(stats))) if std::mem::take(&mut self.asked) => {
+                self.stats = Some(stats);
+            }
             Ok(Some(Report::Stopped { exit, stats })) => {
                 self.exit = Some(exit);
                 self.stats = stats.or(self.stats.take());
@@ -136,6 +142,7 @@ impl Machine for VmmProcess {
         // What it said at the machine's end came with that.
         if self.exit().is_none() && !self.ended {
             self.stats = None;
+            self.asked = true;
             // Fails if it has just ended, which is found out below.
             let _ = self.channel.ask();
             let limit = Timespec::try_from(PATIENCE).ok();

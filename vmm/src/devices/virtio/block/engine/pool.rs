@@ -1,9 +1,11 @@
 //! Operations by threads, for hosts that forbid `io_uring`.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use vmm_sys_util::eventfd::EventFd;
@@ -37,6 +39,8 @@ struct Shared {
 struct State {
     waiting: VecDeque<(usize, Operation)>,
     done: Vec<Completion>,
+    /// What a thread panicked with.
+    panic: Option<Box<dyn Any + Send>>,
     ended: bool,
 }
 
@@ -75,8 +79,15 @@ impl Pool {
         self.shared.changed.notify_one();
     }
 
+    /// The next operation that is done. A panic that one ended in goes on here, in whoever asks: what is waited
+    /// for must not stay away without a word.
     pub(super) fn next(&self) -> Option<Completion> {
-        self.shared.lock().done.pop()
+        let mut state = self.shared.lock();
+        if let Some(panic) = state.panic.take() {
+            drop(state);
+            resume_unwind(panic);
+        }
+        state.done.pop()
     }
 }
 
@@ -85,7 +96,6 @@ impl Drop for Pool {
         self.shared.lock().ended = true;
         self.shared.changed.notify_all();
         for thread in self.threads.drain(..) {
-            // There is nothing in it that panics.
             let _ = thread.join();
         }
     }
@@ -97,12 +107,15 @@ impl Shared {
         let confined = signals::block_all().and_then(|()| confine());
         while let Some((number, operation)) = self.take() {
             let result = match &confined {
-                Ok(()) => self.carry_out(&operation),
-                Err(error) => Err(error.kind().into()),
+                Ok(()) => catch_unwind(AssertUnwindSafe(|| self.carry_out(&operation))),
+                Err(error) => Ok(Err(error.kind().into())),
             };
             // Guest memory is not touched any more once it is said to be done.
             drop(operation);
-            self.lock().done.push((number, result));
+            match result {
+                Ok(result) => self.lock().done.push((number, result)),
+                Err(panic) => self.lock().panic = Some(panic),
+            }
             // Only a full counter can refuse, and then there is an announcement already.
             let _ = self.event.write(1);
         }
@@ -150,4 +163,22 @@ fn transfer(call: Transfer, file: &File, buffers: &Buffers, offset: u64) -> io::
     // may change it meanwhile, which the kernel does not care about.
     let moved = unsafe { call(file.as_raw_fd(), buffers.vectors.as_ptr(), count, offset) };
     usize::try_from(moved).map_err(|_| io::Error::last_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_goes_on_where_the_operation_is_waited_for() {
+        let file = tempfile::tempfile().unwrap();
+        let event = Arc::new(EventFd::new(0).unwrap());
+        let confine: Arc<Confine> = Arc::new(|| Ok(()));
+        let pool = Pool::new(&file, None, &event, &confine).unwrap();
+        assert!(pool.next().is_none());
+        pool.shared.lock().panic = Some(Box::new("broken"));
+        let panic = catch_unwind(AssertUnwindSafe(|| pool.next())).unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"broken"));
+        assert!(pool.next().is_none());
+    }
 }
