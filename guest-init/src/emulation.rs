@@ -7,9 +7,9 @@ use guest_init::spec::{BinaryFormat, Emulation};
 use rustix::fs::{CWD, Mode};
 use rustix::io::Errno;
 
+use crate::disk;
 use crate::failure::{Context, Failure};
 use crate::mount::{FileSystem, attach_at};
-use crate::{disk, modules};
 
 /// Where the interpreters are, in the initramfs.
 const INTERPRETERS: &str = "/emulators";
@@ -23,7 +23,6 @@ const FLAGS: &str = "PCF";
 
 /// Mounts the disk of the interpreters and registers the formats.
 pub(crate) fn register(emulation: &Emulation) -> Result<(), Failure> {
-    modules::load(emulation.modules.iter().map(String::as_str))?;
     attach(disk::mount(&emulation.disk)?, INTERPRETERS)?;
     // It stays mounted, out of the command's sight: newer kernels forget the formats with it.
     attach(FileSystem::new("binfmt_misc").mount()?, FORMATS)?;

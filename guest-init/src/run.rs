@@ -48,6 +48,7 @@ fn prepare() -> Result<RunSpec, Failure> {
     let bytes = std::fs::read(PATH).context(|| format!("Read {PATH} in the initramfs"))?;
     let spec = RunSpec::decode(&bytes).context(|| format!("Decode {PATH} in the initramfs"))?;
     clock::correct(spec.wall_clock_ns)?;
+    modules::load(spec.modules.iter().map(String::as_str))?;
     let root = if let Some(emulation) = &spec.emulation {
         emulation::register(emulation)?;
         disk::mount(&spec.root)?

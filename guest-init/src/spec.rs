@@ -19,6 +19,8 @@ pub type Bytes = Vec<u8>;
 pub struct RunSpec {
     /// The root file system's disk.
     pub root: FileSystemDisk,
+    /// Modules to load beside those that every guest loads: paths in the initramfs, in loading order.
+    pub modules: Vec<String>,
     /// What runs programs of other architectures; none in a native run.
     pub emulation: Option<Emulation>,
     /// Program and arguments, at least one: the image's entrypoint and command already put together.
@@ -62,8 +64,6 @@ pub struct FileSystemDisk {
 /// How the guest's kernel runs programs of other architectures (the kernel's binfmt-misc.rst).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Emulation {
-    /// Modules to load before anything else, paths in the initramfs, in loading order.
-    pub modules: Vec<String>,
     /// The disk with the interpreters. The image's programs do not see it.
     pub disk: FileSystemDisk,
     /// Which programs are run by which interpreter.

@@ -64,7 +64,11 @@ pub(crate) fn arguments(kernel: &Kernel, options: &BootOptions) -> Vec<String> {
             }
         }
     }
-    // Elsewhere the device tree says which serial port is the console.
+    // Elsewhere the device tree says which serial port is the console, and an early one uses it before its driver
+    // has been found: a kernel that stops until then would say nothing.
+    if !x86 && options.serial && options.debug {
+        add("earlycon");
+    }
 
     // The first process gets the console, and a kernel that has none at all complains of that.
     if !options.serial && config.is_built_in("CONFIG_NULL_TTY") {

@@ -1,7 +1,7 @@
 //! `terrarium bench density`: machines at once, until a limit, and what each takes.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::process::{Child, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -129,11 +129,15 @@ fn start(subject: &Subject) -> Result<Running> {
     Ok(machine)
 }
 
-/// The proportional set size of a process and all its descendants, in bytes.
+/// The proportional set size of a process and all its descendants, in bytes. A machine's process on KVM shows its
+/// own to root only: for others its resident set stands in.
 fn family_memory(pid: u32) -> Result<f64> {
     let rollup = format!("/proc/{pid}/smaps_rollup");
-    let rollup = fs::read_to_string(&rollup).with_context(|| format!("Cannot read {rollup}"))?;
-    let mut bytes = kilobytes(&rollup, "Pss:").context("The kernel tells no set size")? as f64;
+    let mut bytes = match fs::read_to_string(&rollup) {
+        Ok(rollup) => kilobytes(&rollup, "Pss:").context("The kernel tells no set size")?,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => resident_set(pid)?,
+        Err(error) => return Err(error).with_context(|| format!("Cannot read {rollup}")),
+    } as f64;
     let tasks = format!("/proc/{pid}/task");
     for task in fs::read_dir(&tasks).with_context(|| format!("Cannot read {tasks}"))? {
         let children = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
@@ -142,6 +146,13 @@ fn family_memory(pid: u32) -> Result<f64> {
         }
     }
     Ok(bytes)
+}
+
+/// The resident set of a process, in bytes.
+fn resident_set(pid: u32) -> Result<u64> {
+    let status = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&status).with_context(|| format!("Cannot read {status}"))?;
+    kilobytes(&status, "VmRSS:").context("The kernel tells no resident set")
 }
 
 /// What the host could give away without swapping, in bytes.
@@ -196,6 +207,7 @@ mod tests {
     #[test]
     fn this_process_takes_memory() {
         assert!(family_memory(std::process::id()).unwrap() > 100_000.0);
+        assert!(resident_set(std::process::id()).unwrap() > 100_000);
         assert!(available_memory().unwrap() > 0);
     }
 }

@@ -119,14 +119,14 @@ fn emulated(store: &Path, host: Arch) -> Result<Vec<Platform>> {
         .into_iter()
         .filter(|(architecture, _)| emulated.contains(architecture))
         .map(|(architecture, variant)| Platform::new("linux", architecture, variant))
-        .filter(|platform| Way::of(host, platform) == Way::Emulated)
+        .filter(|platform| Way::here(host, platform) == Way::Emulated)
         .collect())
 }
 
 /// Refuses a platform whose programs guests of an architecture cannot run for want of an emulator,
 /// before anything is fetched.
 pub fn check(home: &Home, guest: Arch, platform: &Platform) -> Result<()> {
-    if Way::of(guest, platform) == Way::Emulated
+    if Way::here(guest, platform) == Way::Emulated
         && is_known(platform)
         && !emulators(&home.emulators(), guest)?.contains(&platform.architecture())
     {

@@ -76,7 +76,7 @@ pub fn run(options: &PlatformsOptions) -> Result<ExitCode> {
 
 fn row(platform: Platform, host: Arch, kernel: Option<&Kernel>, emulated: &[&str]) -> Row {
     let runs = kernel.map_or_else(
-        || Way::of(host, &platform),
+        || Way::here(host, &platform),
         |kernel| Way::on(kernel, &platform),
     );
     let has_driver = kernel.is_none_or(|kernel| {

@@ -31,8 +31,16 @@ pub enum Way {
 impl Way {
     /// The way in guests that boot `kernel` on this host's CPU.
     pub fn on(kernel: &Kernel, image: &Platform) -> Self {
-        match Self::of(kernel.arch(), image) {
-            Self::Compat if !(kernel.runs_32_bit() && has_32_bit_mode()) => Self::Emulated,
+        match Self::here(kernel.arch(), image) {
+            Self::Compat if !kernel.runs_32_bit() => Self::Emulated,
+            way => way,
+        }
+    }
+
+    /// The way in guests of an architecture on this host's CPU, with a kernel that knows all of it.
+    pub fn here(guest: Arch, image: &Platform) -> Self {
+        match Self::of(guest, image) {
+            Self::Compat if !has_32_bit_mode() => Self::Emulated,
             way => way,
         }
     }

@@ -1,6 +1,6 @@
 //! What a guest needs to run the programs of another architecture.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use guest_init::spec::{self, BinaryFormat, FileSystemDisk};
 use images::{Disk, DiskCache, DiskFile, Platform};
 use kernels::{Emulator, Emulators, Kernel};
@@ -12,7 +12,7 @@ use crate::platform::{GET_EMULATORS, Way};
 /// Serial number of the disk with the emulators.
 const SERIAL: &str = "emulators";
 /// The kernel's driver.
-const DRIVER: &str = "binfmt_misc";
+pub const DRIVER: &str = "binfmt_misc";
 
 /// The emulators of a run. They reach the guest on a disk of their own, so that other runs carry
 /// none of it.
@@ -20,8 +20,6 @@ const DRIVER: &str = "binfmt_misc";
 pub struct Emulation {
     emulators: Vec<Emulator>,
     disk: Disk,
-    /// Modules for the initramfs: path and contents, in loading order.
-    modules: Vec<(String, Vec<u8>)>,
 }
 
 impl Emulation {
@@ -46,17 +44,7 @@ impl Emulation {
         }
         let files: Vec<DiskFile> = emulators.iter().map(file).collect();
         let disk = DiskCache::open(&home.disks())?.disk_of_files("the emulators", &files)?;
-        let modules = kernel
-            .feature_modules(DRIVER)
-            .context("Emulators cannot be used")?
-            .into_iter()
-            .map(|(name, contents)| (format!("/{name}.ko"), contents))
-            .collect();
-        Ok(Self {
-            emulators,
-            disk,
-            modules,
-        })
+        Ok(Self { emulators, disk })
     }
 
     /// What guest-init is to do.
@@ -68,7 +56,6 @@ impl Emulation {
             interpreter: file_name(emulator),
         };
         spec::Emulation {
-            modules: self.modules.iter().map(|(path, _)| path.clone()).collect(),
             disk: FileSystemDisk {
                 serial: SERIAL.into(),
                 file_system: b"ext4".to_vec(),
@@ -85,13 +72,6 @@ impl Emulation {
             serial: SERIAL.to_owned(),
             writes: Writes::Refused,
         }
-    }
-
-    /// What the initramfs must have for [`spec`](Self::spec): paths and contents.
-    pub fn modules(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.modules
-            .iter()
-            .map(|(path, contents)| (path.as_str(), contents.as_slice()))
     }
 }
 

@@ -11,6 +11,7 @@ use vmm::VmConfig;
 use vmm::config::{Discovery, Disk, InitramfsPart, Port};
 
 use super::emulation::Emulation;
+use super::modules::Modules;
 use super::spec::ROOT_SERIAL;
 use super::{RunOptions, guest};
 use crate::backend;
@@ -52,6 +53,7 @@ pub fn describe(
     files: &BootFiles,
     disk: &Path,
     emulation: Option<&Emulation>,
+    modules: &Modules,
     spec: &RunSpec,
     ports: [(&'static str, UnixStream); 3],
 ) -> Result<VmConfig> {
@@ -67,7 +69,7 @@ pub fn describe(
         .encode()
         .context("Cannot encode the run specification")?;
     let mut archive = cpio::Archive::new().file(spec::PATH, 0o400, &encoded);
-    for (path, contents) in emulation.iter().flat_map(|emulation| emulation.modules()) {
+    for (path, contents) in modules.files() {
         archive = archive.file(path, 0o400, contents);
     }
     let mut disks = vec![Disk {
@@ -104,7 +106,7 @@ pub fn describe(
                 stream,
             })
             .collect(),
-        balloon: false,
+        balloon: options.balloon,
         serial,
         sandbox: !options.no_sandbox,
         stats: options.stats.is_some(),

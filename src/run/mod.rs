@@ -5,6 +5,7 @@ mod environment;
 mod guest;
 mod image;
 mod machine;
+mod modules;
 mod name;
 mod options;
 mod outcome;
@@ -26,6 +27,7 @@ pub use options::{Pull, RunOptions};
 pub use stats::lines as stats_lines;
 
 use emulation::Emulation;
+use modules::Modules;
 
 use crate::home::Home;
 use crate::output::say;
@@ -88,6 +90,16 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
         );
     }
     spec.emulation = emulation.as_ref().map(Emulation::spec);
+    let mut modules = Modules::default();
+    if emulation.is_some() {
+        let added = modules.add(kernel.kernel(), emulation::DRIVER);
+        added.context("Emulators cannot be used")?;
+    }
+    if options.balloon {
+        let added = modules.add(kernel.kernel(), "virtio_balloon");
+        added.context("--balloon cannot be used")?;
+    }
+    spec.modules = modules.paths();
 
     trace.stage("backend");
     let backend = backend::select(&home, options.backend, arch, options.quiet)?;
@@ -103,6 +115,7 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
         &kernel,
         disk.path(),
         emulation.as_ref(),
+        &modules,
         &spec,
         machine_ports,
     )?;

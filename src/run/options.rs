@@ -91,6 +91,10 @@ pub struct RunOptions {
     #[arg(long, value_name = "DIR")]
     pub scratch_dir: Option<PathBuf>,
 
+    /// Give memory that the guest frees back to the host, for runs that last; it costs some time at boot
+    #[arg(long)]
+    pub balloon: bool,
+
     /// Stop the command after this long, such as 10s or 5m, and exit with 124
     #[arg(long, value_name = "DURATION", value_parser = crate::units::duration)]
     pub timeout: Option<Duration>,

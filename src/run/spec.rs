@@ -86,6 +86,7 @@ pub fn build(options: &RunOptions, streams: &Streams, image: &ImageConfig) -> Re
         stdin: streams.stdin,
         // Decided with the kernel.
         linux32: false,
+        modules: Vec::new(),
         emulation: None,
         rlimits: options.ulimit.iter().map(|limit| limit.0).collect(),
         wall_clock_ns: wall_clock(),

@@ -252,6 +252,33 @@ fn what_the_machine_did_is_said_or_written() {
 }
 
 #[test]
+fn memory_that_the_guest_frees_goes_back_if_asked() {
+    let program = "\
+import os, time
+print os.popen('grep -l virtio:d00000005 /sys/bus/virtio/devices/*/uevent').read() != ''
+much = 'x' * 150000000
+del much
+time.sleep(8)";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("stats.json");
+    let option = format!("--stats={}", file.display());
+    let run = |wanted: &str, there: &str| -> Option<u64> {
+        let mut run = python2(["--memory", "256m", wanted, &option], program);
+        assert_output(&output(&mut run), 0, there);
+        let stats = std::fs::read(&file).unwrap();
+        let stats: serde_json::Value = serde_json::from_slice(&stats).unwrap();
+        stats["guest_memory"].as_u64()
+    };
+    let kept = run("--rm", "False\n");
+    let given_back = run("--balloon", "True\n");
+    if backend() == "kvm" {
+        let (kept, given_back) = (kept.unwrap(), given_back.unwrap());
+        assert!(kept > 150_000_000, "{kept}");
+        assert!(given_back + 75_000_000 < kept, "{given_back} of {kept}");
+    }
+}
+
+#[test]
 fn the_stages_of_a_run_are_written() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trace.json");

@@ -157,11 +157,16 @@ fn a_killed_command_leaves_nothing_behind() {
     let mut before = BTreeSet::new();
     files(&home(), &mut before);
     let name = format!("killed-{}", std::process::id());
-    let mut command = started(&mut shell(["--name", &name], "echo ready; exec sleep 600"));
+    let temporary = tempfile::tempdir().unwrap();
+    let scratch = temporary.path().to_str().unwrap();
+    let options = ["--name", &name, "--scratch-dir", scratch];
+    let script = "echo much >/file; sync; echo ready; exec sleep 600";
+    let mut command = started(shell(options, script).env("TMPDIR", scratch));
     let machine = machine_of(&command);
     command.kill().unwrap();
     command.wait().unwrap();
     assert_ends(&machine);
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0);
     // Its name is free again, and its file goes with the one that takes it.
     let output = output(&mut shell(["--name", &name], "echo again"));
     assert_eq!(output.stdout, b"again\n");

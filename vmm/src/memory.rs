@@ -4,6 +4,7 @@ use std::{io, ptr};
 
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
+use rustix::param::page_size;
 use vm_memory::{
     GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
     MmapRegion,
@@ -82,10 +83,10 @@ pub(crate) fn attach(vm: &VmFd, memory: &GuestRam) -> io::Result<()> {
 
 /// How much of the memory the host has given by now, in bytes.
 pub(crate) fn resident(memory: &GuestRam) -> io::Result<u64> {
-    const PAGE: u64 = 4096;
+    let page = u64::try_from(page_size()).map_err(io::Error::other)?;
     let mut pages = 0_u64;
     for region in memory.iter() {
-        let count = usize::try_from(region.len() / PAGE).map_err(io::Error::other)?;
+        let count = usize::try_from(region.len().div_ceil(page)).map_err(io::Error::other)?;
         let size = usize::try_from(region.len()).map_err(io::Error::other)?;
         let mut present = vec![0_u8; count];
         // SAFETY: the range is one whole mapping, and there is a byte for each of its pages.
@@ -95,7 +96,7 @@ pub(crate) fn resident(memory: &GuestRam) -> io::Result<u64> {
         let given = present.iter().filter(|page| *page & 1 != 0).count();
         pages += u64::try_from(given).map_err(io::Error::other)?;
     }
-    Ok(pages * PAGE)
+    Ok(pages * page)
 }
 
 #[cfg(test)]
@@ -108,6 +109,9 @@ mod tests {
     fn only_what_was_touched_is_resident() {
         let memory =
             allocate(&[(GuestAddress(0), 16 << 20), (GuestAddress(1 << 32), 4096)]).unwrap();
+        for region in memory.iter() {
+            assert_eq!(region.as_ptr().addr() % HUGE_PAGE, 0);
+        }
         let before = resident(&memory).unwrap();
         memory.write_obj(1_u8, GuestAddress(5 << 20)).unwrap();
         memory.write_obj(1_u8, GuestAddress(1 << 32)).unwrap();

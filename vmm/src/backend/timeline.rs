@@ -16,6 +16,8 @@ use vm_memory::{Bytes, MmapRegion, VolatileMemory};
 pub(crate) enum Step {
     /// The machine's process runs; one of another program is about to execute that.
     Process,
+    /// Disks are open and the other devices made.
+    Opened,
     /// The guest's memory is there.
     Memory,
     /// Kernel and initramfs are in it.
@@ -33,8 +35,9 @@ pub(crate) enum Step {
 }
 
 /// The steps with their names for people: what was done until then.
-const STEPS: [(Step, &str); 8] = [
+const STEPS: [(Step, &str); 9] = [
     (Step::Process, "machine process"),
+    (Step::Opened, "disk open"),
     (Step::Memory, "guest memory"),
     (Step::Kernel, "kernel load"),
     (Step::Vm, "VM creation"),

@@ -92,6 +92,7 @@ fn build(mut config: VmConfig, timeline: Arc<Timeline>) -> Result<Built, StartEr
     let slots: Vec<_> = (0..devices.len())
         .map(|index| MmioSlot::new(index).ok_or_else(too_many_devices))
         .collect::<Result<_, _>>()?;
+    timeline.mark(Step::Opened);
     let memory = memory::allocate(&arch::memory_ranges(config.memory)).map_err(&no_memory)?;
     timeline.mark(Step::Memory);
     let kernel = arch::load(&memory, &config)?;

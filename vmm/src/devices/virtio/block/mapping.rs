@@ -4,12 +4,11 @@
 use std::io;
 use std::ptr::NonNull;
 
+use rustix::param::page_size;
 use vm_memory::{Bytes, GuestMemoryBackend, VolatileSlice};
 
 use super::super::Segment;
 use crate::memory::GuestRam;
-
-const PAGE: u64 = 4096;
 
 /// Anonymous memory of the disk's size.
 #[derive(Debug)]
@@ -114,12 +113,14 @@ impl Mapping {
 
     /// The whole pages within a range; the last page of the disk is whole even if it is short.
     fn whole_pages(&self, start: u64, end: u64) -> (u64, u64) {
+        // A few bits of a small number.
+        let page = page_size() as u64;
         let last = if usize::try_from(end) == Ok(self.size) {
             end
         } else {
-            end / PAGE * PAGE
+            end / page * page
         };
-        (start.next_multiple_of(PAGE), last)
+        (start.next_multiple_of(page), last)
     }
 
     fn slice(&self, offset: u64, length: u64) -> io::Result<VolatileSlice<'_>> {
@@ -134,7 +135,7 @@ impl Mapping {
         const ZEROES: [u8; 4096] = [0; 4096];
         let mut offset = start;
         while offset < end {
-            let length = (end - offset).min(PAGE);
+            let length = (end - offset).min(ZEROES.len() as u64);
             let slice = self.slice(offset, length)?;
             let zeroes = ZEROES.get(..slice.len()).unwrap_or(&ZEROES);
             slice.write_slice(zeroes, 0).map_err(io::Error::other)?;

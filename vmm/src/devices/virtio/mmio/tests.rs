@@ -82,10 +82,17 @@ fn features_are_fixed_once_accepted() {
     let mut driver = Driver::new(entropy());
     driver.negotiate(VERSION_1);
     driver.write(0x24, 0);
-    driver.write(0x20, u32::MAX);
+    driver.write(0x20, u32::try_from(EVENT_INDEX).unwrap());
     driver.set_up_rings();
     driver.add_status(DRIVER_OK);
     assert_eq!(driver.status(), ALL);
+    // Were it taken, the flag would not count, and the event index 0 would ask for an interrupt.
+    let flags = GuestAddress(driver.rings[0].available);
+    driver.memory.write_obj(1_u16, flags).unwrap();
+    driver.add(0, &[(DATA, 1, WRITE)]);
+    driver.run();
+    assert_eq!(driver.used(0), Some((0, 1)));
+    assert_eq!(driver.read(0x60), 0);
 }
 
 #[test]
@@ -225,7 +232,7 @@ fn selectors_out_of_range_do_nothing() {
 }
 
 #[test]
-fn works_again_after_a_reset_with_requests_under_way() {
+fn works_again_after_a_reset_with_requests_offered() {
     let mut driver = guest();
     for round in 0..3 {
         driver.add(0, &[(DATA, 16, WRITE)]);
@@ -363,6 +370,21 @@ fn indirect_tables_are_checked_as_chains_are() {
     driver.add(0, &[(table, 32, INDIRECT)]);
     driver.run();
     assert_eq!(driver.used(0), Some((0, 8)));
+
+    // As many descriptors as a chain may have, and one more.
+    let long = |d: &mut Driver, count: u16| {
+        for index in 0..count {
+            let flags = if index + 1 < count { NEXT } else { 0 };
+            let place = table + 16 * u64::from(index);
+            d.describe_at(place, piece(DATA, 1, flags | WRITE, index + 1));
+        }
+        d.add(0, &[(table, 16 * u32::from(count), INDIRECT)]);
+    };
+    let mut driver = guest();
+    long(&mut driver, 1024);
+    driver.run();
+    assert_eq!(driver.used(0), Some((0, 1024)));
+    wrong(|d| long(d, 1025));
 
     for (length, flags) in [(0, 0), (8, 0), (17, 0), (u32::MAX, 0), (32, INDIRECT)] {
         wrong(|d| {
