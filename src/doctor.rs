@@ -16,7 +16,6 @@ use crate::home::Home;
 use crate::output;
 use crate::units;
 
-/// Say whether this host can run machines, how, and what to do about it
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Exit status: 0 if `terrarium run` can work here, 1 if not.

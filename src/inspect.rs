@@ -11,7 +11,6 @@ use crate::home::Home;
 use crate::output::{self, line};
 use crate::units;
 
-/// Show what an image is, without a network
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Shows what has been published about python:2.7.16-alpine3.9, and what was pulled or loaded of any other

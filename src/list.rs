@@ -13,7 +13,6 @@ use crate::output::{self, line, say};
 use crate::table;
 use crate::units;
 
-/// List the images stored here
 #[derive(Args, Debug)]
 #[command(after_help = "\
 SIZE is what an image's blobs and its disk take on this host. Blobs that several images share count for

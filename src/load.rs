@@ -12,7 +12,6 @@ use crate::home::Home;
 use crate::output::line;
 use crate::progress;
 
-/// Take images from an archive or a folder
 #[derive(Args, Debug)]
 #[command(after_help = "\
 FILE is what `docker save` or `skopeo copy` wrote, or an OCI image layout in a tar archive, compressed or

@@ -66,21 +66,37 @@ struct Cli {
     command: Command,
 }
 
+// Each is described here, and its options only where it is chosen: to make all takes time at every start.
 #[derive(Subcommand, Debug)]
+#[command(defer = true)]
 enum Command {
+    /// Run a command in a new micro-VM made from an image
     Run(Box<run::RunOptions>),
+    /// Fetch an image from its registry
     Pull(pull::PullOptions),
+    /// Take images from an archive or a folder
     Load(load::LoadOptions),
+    /// List the images stored here
     Images(list::ImagesOptions),
+    /// Show what an image is, without a network
     Inspect(inspect::InspectOptions),
+    /// Write images to an archive that docker, skopeo and umoci read
     Save(save::SaveOptions),
+    /// Remove images, and what no other image needs
     Rmi(rmi::RmiOptions),
+    /// Remove blobs and disks that no image needs, and what crashed runs left
     Prune(prune::PruneOptions),
+    /// Build the ext4 disk of an image, for this or any other VMM
     Disk(disk::DiskOptions),
+    /// Keep the kernels that guests boot
     Kernel(kernel::KernelOptions),
+    /// Keep the emulators that run images of other architectures
     Emulator(emulator::EmulatorOptions),
+    /// Show which platforms' images run on this host, and how
     Platforms(platform::PlatformsOptions),
+    /// Say whether this host can run machines, how, and what to do about it
     Doctor(doctor::DoctorOptions),
+    /// Measure boots, whole runs, and how many machines fit on this host
     Bench(bench::BenchOptions),
 }
 

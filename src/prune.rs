@@ -10,7 +10,6 @@ use crate::home::Home;
 use crate::output::{self, line};
 use crate::units;
 
-/// Remove blobs and disks that no image needs, and what crashed runs left
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Images that have a name stay: remove those with `terrarium rmi`. `terrarium disk usage` shows beforehand

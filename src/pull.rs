@@ -12,7 +12,6 @@ use crate::pins::PinOptions;
 use crate::platform::Choice;
 use crate::progress;
 
-/// Fetch an image from its registry
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

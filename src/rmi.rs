@@ -10,7 +10,6 @@ use images::{Digest, DiskCache, Platform, Reference, Store};
 use crate::home::Home;
 use crate::output::line;
 
-/// Remove images, and what no other image needs
 #[derive(Args, Debug)]
 #[command(after_help = "\
 IMAGE is a name, or the first digits of an image id. A machine that runs keeps its disk until it ends.

@@ -12,7 +12,6 @@ use crate::home::Home;
 use crate::platform::Choice;
 use crate::sink::{self, Sink};
 
-/// Write images to an archive that docker, skopeo and umoci read
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

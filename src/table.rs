@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::escape::escaped;
 use crate::output::{self, line};
 
-/// How a list is printed.
+// How a list is printed.
 #[derive(Args, Debug)]
 pub struct ListOptions {
     /// Print the list as JSON

@@ -14,7 +14,6 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-/// Measure boots, whole runs, and how many machines fit on this host
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

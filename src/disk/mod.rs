@@ -15,7 +15,6 @@ use crate::pins::PinOptions;
 use crate::sink::{self, Sink};
 use crate::{progress, run};
 
-/// Build the ext4 disk of an image, for this or any other VMM
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "\

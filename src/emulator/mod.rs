@@ -13,7 +13,6 @@ use crate::home::Home;
 use crate::output::line;
 use crate::table::ListOptions;
 
-/// Keep the emulators that run images of other architectures
 #[derive(Args, Debug)]
 pub struct EmulatorOptions {
     #[command(subcommand)]

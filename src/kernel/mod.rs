@@ -16,7 +16,6 @@ use crate::home::Home;
 use crate::output::line;
 use crate::table::ListOptions;
 
-/// Keep the kernels that guests boot
 #[derive(Args, Debug)]
 pub struct KernelOptions {
     #[command(subcommand)]

@@ -12,7 +12,6 @@ use super::{GET_EMULATORS, Way, emulators};
 use crate::home::Home;
 use crate::table::ListOptions;
 
-/// Show which platforms' images run on this host, and how
 #[derive(Args, Debug)]
 #[command(after_help = "\
 native    by the CPU

@@ -14,7 +14,6 @@ use super::ulimit::Ulimit;
 use crate::backend::BackendChoice;
 use crate::pins::PinOptions;
 
-/// Run a command in a new micro-VM made from an image
 #[derive(Args, Debug)]
 #[command(
     disable_help_flag = true,

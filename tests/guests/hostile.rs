@@ -219,7 +219,7 @@ fn notifications() -> Program {
     program.goto(here)
 }
 
-/// A megabyte in each of 16 buffers, offered again and again.
+/// A megabyte in each of 16 buffers, and notifications for ever.
 fn console_flood() -> Program {
     let mut program = Program::default().start(CONSOLE, 0, &[(1, 16, RINGS)]);
     for index in 0..16 {

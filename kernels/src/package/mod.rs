@@ -133,8 +133,8 @@ pub(crate) fn kept_as(path: &str) -> Option<&str> {
     matters.then_some(path)
 }
 
-/// How the path of a package's kernel begins.
-pub(crate) const KERNEL_PREFIX: &str = "boot/vmlinuz";
+/// How the path of a package's kernel begins: `vmlinuz`, or `vmlinux` where it is not compressed.
+pub(crate) const KERNEL_PREFIX: &str = "boot/vmlinu";
 /// How the path of a package's kernel configuration begins.
 pub(crate) const CONFIG_PREFIX: &str = "boot/config-";
 
@@ -161,6 +161,7 @@ mod tests {
         for (path, kept) in [
             ("./boot/vmlinuz-6.1.0", Some("boot/vmlinuz-6.1.0")),
             ("boot/vmlinuz-virt", Some("boot/vmlinuz-virt")),
+            ("boot/vmlinux-6.12", Some("boot/vmlinux-6.12")),
             ("./boot/config-6.1.0", Some("boot/config-6.1.0")),
             ("./boot/System.map-6.1.0", None),
             (

@@ -51,6 +51,43 @@ fn takes_requests_however_they_are_cut() {
 }
 
 #[test]
+fn takes_as_many_pieces_as_it_says() {
+    // All of the disk, in pieces of which none is a sector.
+    let lengths: Vec<u32> = [135; 253].into_iter().chain([149]).collect();
+    assert_eq!(lengths.len(), usize::try_from(MAX_SEGMENTS).unwrap());
+    let pieces = |flags| -> Vec<(u64, u32, u16)> {
+        let places = (0..).map(|index| DATA + index * 256);
+        let lengths = lengths.iter();
+        places.zip(lengths).map(|(p, &l)| (p, l, flags)).collect()
+    };
+    for mut guest in guests() {
+        let (status, written) = guest.request(READ, 0, &pieces(WRITE));
+        assert_eq!((status, u64::from(written)), (OK, SECTORS * SECTOR + 1));
+        let mut read = Vec::new();
+        for (place, length, _) in pieces(0) {
+            read.extend(guest.driver.get(place, usize::try_from(length).unwrap()));
+            guest.driver.put(place, &[7]);
+        }
+        assert_eq!(read, base_bytes(0, read.len()));
+
+        assert_eq!(guest.request(WRITE_DATA, 0, &pieces(0)), (OK, 1));
+        let all = [(
+            DATA + 0x2_0000,
+            u32::try_from(SECTORS * SECTOR).unwrap(),
+            WRITE,
+        )];
+        assert_eq!(guest.request(READ, 0, &all).0, OK);
+        let mut place = 0;
+        for &length in &lengths {
+            read[place] = 7;
+            place += usize::try_from(length).unwrap();
+        }
+        assert!(guest.driver.get(DATA + 0x2_0000, read.len()) == read);
+        assert!(guest.base_is_untouched());
+    }
+}
+
+#[test]
 fn takes_indirect_requests() {
     let mut guest = guest();
     guest.put_header(READ, 2);
