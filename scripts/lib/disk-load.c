@@ -84,6 +84,8 @@ int main(int argc, char **argv)
 	struct load load = { 0 };
 	int fds[2], size, depth;
 
+	/* Whoever waits sees how far it is. */
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc != 3)
 		return 2;
 	fds[0] = open(argv[1], O_RDONLY | O_DIRECT);

@@ -41,6 +41,9 @@ pub fn lines(stats: &Stats) -> Vec<String> {
     if !stats.exits.is_empty() {
         lines.push(format!("exits to the VMM   {}", numbers(&stats.exits)));
     }
+    if let Some(nanoseconds) = stats.exit_time {
+        lines.push(format!("their time         {} µs", nanoseconds / 1000));
+    }
     if !stats.kvm.is_empty() {
         lines.push(format!("counted by KVM     {}", numbers(&stats.kvm)));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct Stats {
     /// How often a vCPU stopped for something that the VMM had to do, by what that was.
     pub exits: BTreeMap<String, u64>,
+    /// Nanoseconds that the vCPUs' threads took for these, from KVM's return until it was entered again.
+    pub exit_time: Option<u64>,
     /// KVM's own counters by its names for them, over all vCPUs, without those that are zero. `exits` of
     /// them counts every exit from the guest, the kernel's own included.
     pub kvm: BTreeMap<String, u64>,
@@ -70,6 +73,8 @@ impl DeviceCounters {
 /// Counts vCPUs' exits to the VMM.
 #[derive(Debug, Default)]
 pub(crate) struct ExitCounters {
+    /// Nanoseconds that all of them took; only counted if there is such a counter, as it costs each some.
+    time: Option<AtomicU64>,
     /// For a device's registers.
     pub(crate) mmio: AtomicU64,
     /// For an I/O port.
@@ -80,7 +85,39 @@ pub(crate) struct ExitCounters {
     pub(crate) other: AtomicU64,
 }
 
+/// An exit that is answered until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Timed<'a>(Option<(&'a AtomicU64, Instant)>);
+
+impl Drop for Timed<'_> {
+    fn drop(&mut self) {
+        if let Some((time, begun)) = self.0 {
+            let nanoseconds = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            time.fetch_add(nanoseconds, Ordering::Relaxed);
+        }
+    }
+}
+
 impl ExitCounters {
+    /// Counters of which `timed` says whether exits are timed.
+    pub(crate) fn new(timed: bool) -> Self {
+        Self {
+            time: timed.then(AtomicU64::default),
+            ..Self::default()
+        }
+    }
+
+    /// To be held while an exit is answered.
+    pub(crate) fn timed(&self) -> Timed<'_> {
+        Timed(self.time.as_ref().map(|time| (time, Instant::now())))
+    }
+
+    /// Nanoseconds that all of them took by now, if they are timed.
+    pub(crate) fn time(&self) -> Option<u64> {
+        let time = self.time.as_ref()?;
+        Some(time.load(Ordering::Relaxed))
+    }
+
     /// The numbers by now.
     pub(crate) fn read(&self) -> BTreeMap<String, u64> {
         let counters = [

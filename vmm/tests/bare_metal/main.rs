@@ -86,6 +86,7 @@ fn what_a_machine_did_is_counted() {
         // Where there are ports, the serial port has some.
         let (memory, ports) = (stats.exits["mmio"], stats.exits["port"]);
         assert!(memory >= 1 && memory + ports >= 4, "{stats:?}");
+        assert!(stats.exit_time > Some(0), "{stats:?}");
         let names: Vec<_> = stats.devices.iter().map(|device| &*device.name).collect();
         assert_eq!(names, ["block", "console", "rng", "balloon"]);
         assert!(stats.devices.iter().all(|device| device.operations == 0));

@@ -97,6 +97,7 @@ impl KvmMachine {
         let guest = memory::resident(&self.parts.memory).ok();
         Stats {
             exits: self.parts.exits.read(),
+            exit_time: self.parts.exits.time(),
             kvm,
             devices: devices.map(|device| device.transport().stats()).collect(),
             guest_memory: guest,

@@ -137,7 +137,7 @@ fn build(mut config: VmConfig, timeline: Arc<Timeline>) -> Result<Built, StartEr
         bus,
         platform: Mutex::new(PlatformDevices::new(serial)),
         sandbox: Arc::new(Sandbox::new(config.sandbox).map_err(&set_up)?),
-        exits: ExitCounters::default(),
+        exits: ExitCounters::new(config.stats),
         counters,
         timeline,
         _vm: vm,

@@ -68,6 +68,7 @@ fn step(name: &str, vcpu: &mut VcpuFd, parts: &Parts) -> Option<VmExit> {
         _ => &parts.exits.other,
     };
     counter.fetch_add(1, Ordering::Relaxed);
+    let _timed = parts.exits.timed();
     let platform = || lock(&parts.platform);
     match exit {
         VcpuExit::MmioRead(address, data) => {
