@@ -19,6 +19,15 @@ struct load {
 	int fd, writes, random;
 	long size, count;
 	atomic_long next;
+	pthread_barrier_t ready;
+};
+
+/* Memory of each thread, touched before anything is measured. */
+static char buffers[MOST][1 << 20] __attribute__((aligned(4096)));
+
+struct worker {
+	struct load *load;
+	void *buffer;
 };
 
 static void fail(const char *what)
@@ -29,13 +38,12 @@ static void fail(const char *what)
 
 static void *work(void *argument)
 {
-	struct load *load = argument;
+	struct worker *worker = argument;
+	struct load *load = worker->load;
+	void *buffer = worker->buffer;
 	long places = SPACE / load->size;
-	void *buffer;
 
-	if (posix_memalign(&buffer, 4096, load->size))
-		fail("memory");
-	memset(buffer, 0x5a, load->size);
+	pthread_barrier_wait(&load->ready);
 	for (;;) {
 		long number = atomic_fetch_add(&load->next, 1);
 		/* An odd multiplier reaches every place, and this one goes far from the one before, of 16 too. */
@@ -50,7 +58,6 @@ static void *work(void *argument)
 		if (done != load->size)
 			fail(load->writes ? "write" : "read");
 	}
-	free(buffer);
 	return NULL;
 }
 
@@ -62,19 +69,27 @@ static double now(void)
 	return time.tv_sec * 1e6 + time.tv_nsec / 1e3;
 }
 
-static void measure(struct load load, int depth)
+/* Does all of it by so many threads. Returns the microseconds of a request. */
+static double measure(struct load *load, int depth)
 {
+	struct worker workers[MOST];
 	pthread_t threads[MOST];
-	double begun = now();
+	double begun;
 	int i;
 
-	for (i = 0; i < depth; i++)
-		if (pthread_create(&threads[i], NULL, work, &load))
+	load->next = 0;
+	pthread_barrier_init(&load->ready, NULL, depth + 1);
+	for (i = 0; i < depth; i++) {
+		workers[i] = (struct worker){ load, buffers[i] };
+		if (pthread_create(&threads[i], NULL, work, &workers[i]))
 			fail("thread");
+	}
+	pthread_barrier_wait(&load->ready);
+	begun = now();
 	for (i = 0; i < depth; i++)
 		pthread_join(threads[i], NULL);
-	printf("%s %s %ld %d %.3f\n", load.random ? "random" : "sequential", load.writes ? "write" : "read",
-	       load.size, depth, (now() - begun) / load.count);
+	pthread_barrier_destroy(&load->ready);
+	return (now() - begun) / load->count;
 }
 
 int main(int argc, char **argv)
@@ -94,9 +109,10 @@ int main(int argc, char **argv)
 		fail("open");
 	if (posix_fallocate(fds[1], 0, SPACE))
 		fail("allocate");
+	memset(buffers, 0x5a, sizeof(buffers));
 	/* The first time a block is written, it is a matter of file system and copy-on-write. */
 	load = (struct load){ .fd = fds[1], .writes = 1, .size = 1 << 20, .count = SPACE >> 20 };
-	work(&load);
+	measure(&load, 1);
 	for (load.writes = 0; load.writes < 2; load.writes++)
 		for (load.random = 0; load.random < 2; load.random++)
 			for (size = 0; size < 2; size++)
@@ -104,8 +120,9 @@ int main(int argc, char **argv)
 					load.fd = fds[load.writes];
 					load.size = sizes[size].size;
 					load.count = sizes[size].count;
-					load.next = 0;
-					measure(load, depths[depth]);
+					printf("%s %s %ld %d %.3f\n", load.random ? "random" : "sequential",
+					       load.writes ? "write" : "read", load.size, depths[depth],
+					       measure(&load, depths[depth]));
 				}
 	return 0;
 }

@@ -322,7 +322,7 @@ fn the_stages_of_a_run_are_written() {
     // A run that fails has stages as well.
     let said = output(&mut shell(
         [&option],
-        "echo b >/proc/sysrq-trigger; sleep 600",
+        "reboot -f; sleep 600",
     ));
     assert_eq!(said.status.code(), Some(125));
     assert!(events().iter().any(|event| event["name"] == "guest setup"));
@@ -330,7 +330,7 @@ fn the_stages_of_a_run_are_written() {
 
 #[test]
 fn debugging_shows_the_guests_kernel_and_the_registers_it_stopped_with() {
-    let script = "echo b >/proc/sysrq-trigger; sleep 600";
+    let script = "reboot -f; sleep 600";
     let shown = output(&mut shell(["--debug"], script));
     assert_output(&shown, 125, "");
     let shown = String::from_utf8_lossy(&shown.stderr);
