@@ -320,10 +320,7 @@ fn the_stages_of_a_run_are_written() {
     }
 
     // A run that fails has stages as well.
-    let said = output(&mut shell(
-        [&option],
-        "reboot -f; sleep 600",
-    ));
+    let said = output(&mut shell([&option], "reboot -f; sleep 600"));
     assert_eq!(said.status.code(), Some(125));
     assert!(events().iter().any(|event| event["name"] == "guest setup"));
 }

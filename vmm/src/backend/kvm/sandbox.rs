@@ -51,7 +51,7 @@ const ATTENDANT: [libc::c_long; 6] = [
 ];
 
 /// For the devices' thread: the host's side of disks, ports and entropy.
-const DEVICES: [libc::c_long; 9] = [
+const DEVICES: [libc::c_long; 10] = [
     // A host that is out of memory is asked again.
     libc::SYS_clock_nanosleep,
     libc::SYS_epoll_pwait,
@@ -60,6 +60,7 @@ const DEVICES: [libc::c_long; 9] = [
     // The rings are made before, and can do no more than what stands here.
     libc::SYS_io_uring_enter,
     libc::SYS_preadv,
+    libc::SYS_preadv2,
     libc::SYS_pwritev,
     libc::SYS_recvmsg,
     libc::SYS_sendmsg,

@@ -318,13 +318,20 @@ impl Turn<'_> {
                 return Ok(Taken::All);
             };
             let mut task = Task::new(self.memory, chain, self.disk)?;
-            match task.step(self.memory, self.disk, &mut self.budget) {
-                Step::Finished(outcome) => task.finish(self.memory, self.queue, outcome)?,
-                Step::Wait(operation) => {
-                    if let Some(number) = self.tasks.add(task) {
-                        self.engine.push(number, operation);
+            loop {
+                match task.step(self.memory, self.disk, &mut self.budget) {
+                    Step::Finished(outcome) => task.finish(self.memory, self.queue, outcome)?,
+                    Step::Wait(operation) => {
+                        if let Some(moved) = self.engine.read_now(&operation) {
+                            task.completed(Ok(moved), self.disk);
+                            continue;
+                        }
+                        if let Some(number) = self.tasks.add(task) {
+                            self.engine.push(number, operation);
+                        }
                     }
                 }
+                break;
             }
         }
         Ok(Taken::Full)

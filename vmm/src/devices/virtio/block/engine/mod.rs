@@ -104,6 +104,8 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct Engine {
     work: Work,
+    /// The files, for reads that need not wait; none for a file that knows no such.
+    files: Vec<Option<File>>,
     event: Arc<EventFd>,
     under_way: usize,
 }
@@ -135,11 +137,37 @@ impl Engine {
             Some(ring) => Work::Ring(Box::new(ring)),
             None => Work::Pool(Pool::new(base, scratch, &event, confine)?),
         };
+        let files = descriptors(base, scratch)
+            .iter()
+            .map(|file| Ok(Some(File::from(file.try_clone_to_owned()?))))
+            .collect::<io::Result<_>>()?;
         Ok(Self {
             work,
+            files,
             event,
             under_way: 0,
         })
+    }
+
+    /// Reads what the host has in its memory, which takes a part of what an operation does; `None` if all of it has
+    /// to be waited for. It may be less than was asked for.
+    pub(super) fn read_now(&mut self, operation: &Operation) -> Option<usize> {
+        let Action::Read(buffers) = &operation.action else {
+            return None;
+        };
+        let index = usize::try_from(operation.target.index()).ok()?;
+        let kept = self.files.get_mut(index)?;
+        let file = kept.as_ref()?;
+        let offset = i64::try_from(operation.offset).ok()?;
+        let count = i32::try_from(buffers.vectors.len()).ok()?;
+        let (vectors, now) = (buffers.vectors.as_ptr(), libc::RWF_NOWAIT);
+        // SAFETY: the vectors describe guest memory that is mapped as long as `buffers` lives. The guest
+        // may change it meanwhile, which the kernel does not care about.
+        let read = unsafe { libc::preadv2(file.as_raw_fd(), vectors, count, offset, now) };
+        if read < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EOPNOTSUPP) {
+            *kept = None;
+        }
+        usize::try_from(read).ok().filter(|&read| read > 0)
     }
 
     pub(super) fn event() -> io::Result<Arc<EventFd>> {
@@ -309,6 +337,43 @@ mod tests {
             assert_eq!(all(&mut engine), [(0, Ok(0))]);
             scratch.read_exact_at(&mut bytes, 4096).unwrap();
             assert_eq!((bytes[0], bytes[4095], bytes[4096]), (0, 0, 9));
+        }
+    }
+
+    #[test]
+    fn what_the_host_has_is_read_at_once() {
+        let base = tempfile::tempfile().unwrap();
+        base.write_all_at(&[7; 5000], 0).unwrap();
+        let scratch = tempfile::tempfile().unwrap();
+        let memory = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 16)]).unwrap();
+        let segment = Segment {
+            address: GuestAddress(0),
+            length: 300,
+        };
+        for mut engine in engines(&base, &scratch) {
+            memory.write_slice(&[0; 301], GuestAddress(0)).unwrap();
+            let mut read = |target, offset| {
+                let action = Action::Read(Buffers::new(&memory, &[segment]).unwrap());
+                engine.read_now(&Operation {
+                    target,
+                    action,
+                    offset,
+                })
+            };
+            // Not all file systems can.
+            if let Some(length) = read(Target::Base, 4096) {
+                assert_eq!(length, 300);
+                let mut bytes = [0; 301];
+                memory.read_slice(&mut bytes, GuestAddress(0)).unwrap();
+                assert_eq!((bytes[0], bytes[299], bytes[300]), (7, 7, 0));
+                assert_eq!(read(Target::Base, 4900), Some(100));
+                assert_eq!(read(Target::Base, 1 << 40), None);
+                // Behind the end of this one is nothing, now or later.
+                assert_eq!(read(Target::Scratch, 0), None);
+                assert!(engine.files.iter().all(Option::is_some));
+            } else {
+                assert!(engine.files[0].is_none());
+            }
         }
     }
 
