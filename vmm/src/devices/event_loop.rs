@@ -8,6 +8,7 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::bus::Bus;
+use super::manner::Manner;
 use super::virtio::{HostReady, Progress};
 
 /// Events taken from the kernel at once.
@@ -24,6 +25,9 @@ pub(crate) struct EventLoop<'a> {
     epoll: Epoll,
     /// When each device is to go on with its work.
     next: Vec<Progress>,
+    /// Which devices' drivers sleep until they are answered.
+    patient: Vec<bool>,
+    manner: Manner,
 }
 
 impl<'a> EventLoop<'a> {
@@ -50,6 +54,12 @@ impl<'a> EventLoop<'a> {
             bus,
             epoll,
             next: vec![Progress::Idle; bus.devices().len()],
+            patient: bus
+                .devices()
+                .iter()
+                .map(|device| device.transport().is_patient())
+                .collect(),
+            manner: Manner::default(),
         })
     }
 
@@ -62,7 +72,12 @@ impl<'a> EventLoop<'a> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            for event in events.iter().take(count) {
+            let events = events.get(..count).unwrap_or_default();
+            if !events.is_empty() {
+                let patient = events.iter().all(|event| self.is_patient(event));
+                self.manner.woken(patient);
+            }
+            for event in events {
                 if event.data() == STOP {
                     return Ok(());
                 }
@@ -89,6 +104,12 @@ impl<'a> EventLoop<'a> {
         wait.min().map_or(-1, |wait| {
             i32::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
         })
+    }
+
+    /// Whether an event is one of a patient device.
+    fn is_patient(&self, event: &EpollEvent) -> bool {
+        let (index, _) = split(event.data());
+        self.patient.get(index).copied().unwrap_or(false)
     }
 
     fn take(&mut self, event: &EpollEvent) {

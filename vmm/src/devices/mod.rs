@@ -4,6 +4,7 @@ use crate::arch;
 
 pub(crate) mod bus;
 pub(crate) mod event_loop;
+mod manner;
 pub(crate) mod platform;
 pub(crate) mod serial;
 pub(crate) mod virtio;

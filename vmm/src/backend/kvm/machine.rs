@@ -139,7 +139,6 @@ fn run_devices(parts: &Parts, lifecycle: &Lifecycle) {
     };
     let result = signals::block_all()
         .and_then(|()| prepare(parts))
-        .and_then(|()| let_the_guest_finish())
         .and_then(|()| EventLoop::new(&parts.bus, lifecycle.stop()))
         .and_then(|mut events| {
             parts.sandbox.enter_devices()?;
@@ -150,20 +149,6 @@ fn run_devices(parts: &Parts, lifecycle: &Lifecycle) {
     if let Err(error) = result {
         let message = format!("The machine's devices failed: {error}");
         lifecycle.end(Some(VmExit::Broken(message)));
-    }
-}
-
-/// Lets the calling thread wait for a CPU until others have gone on to where they wait (`SCHED_BATCH`, sched(7)).
-/// Where it shares one with a vCPU, the guest's first notification would otherwise stop the guest at once: like
-/// this, what it asks for until it waits is done together, with one interrupt. On an idle CPU it runs at once.
-fn let_the_guest_finish() -> io::Result<()> {
-    let parameters = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the call reads the parameters and changes how the calling thread is scheduled.
-    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
     }
 }
 

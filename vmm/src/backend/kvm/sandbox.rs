@@ -95,6 +95,7 @@ impl Sandbox {
                 )?])?);
             }
             vcpu.insert(libc::SYS_ioctl, requests);
+            devices.insert(libc::SYS_sched_setscheduler, own_manner()?);
             Ok(Filters {
                 devices: compile(devices)?,
                 vcpu: compile(vcpu)?,
@@ -159,6 +160,18 @@ fn common() -> Result<Rules, seccompiler::BackendError> {
     )?])?;
     rules.insert(libc::SYS_tgkill, vec![own]);
     Ok(rules)
+}
+
+/// The calling thread's own way to wait for a CPU, of those that give nothing.
+fn own_manner() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let is = |argument: u8, value: libc::c_int| {
+        let (length, equal) = (SeccompCmpArgLen::Dword, SeccompCmpOp::Eq);
+        SeccompCondition::new(argument, length, equal, value.unsigned_abs().into())
+    };
+    [libc::SCHED_OTHER, libc::SCHED_BATCH]
+        .into_iter()
+        .map(|policy| SeccompRule::new(vec![is(0, 0)?, is(1, policy)?]))
+        .collect()
 }
 
 fn compile(rules: Rules) -> Result<BpfProgram, seccompiler::BackendError> {
@@ -232,5 +245,26 @@ mod tests {
             });
         }
         assert!(File::open("/proc/self/status").is_ok());
+    }
+
+    #[test]
+    fn the_devices_thread_alone_chooses_how_it_waits() {
+        let sandbox = Sandbox::new(true).unwrap();
+        let may_be = |policy| {
+            let parameters = libc::sched_param { sched_priority: 0 };
+            // SAFETY: the call reads the parameters and changes how the calling thread is scheduled.
+            unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) == 0 }
+        };
+        let enter: [(fn(&Sandbox) -> io::Result<()>, bool); 2] =
+            [(Sandbox::enter_devices, true), (Sandbox::enter_vcpu, false)];
+        for (enter, expected) in enter {
+            thread::scope(|scope| {
+                let confined = scope.spawn(|| {
+                    enter(&sandbox).unwrap();
+                    [libc::SCHED_BATCH, libc::SCHED_OTHER, libc::SCHED_IDLE].map(may_be)
+                });
+                assert_eq!(confined.join().unwrap(), [expected, expected, false]);
+            });
+        }
     }
 }

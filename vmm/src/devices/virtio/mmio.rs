@@ -146,6 +146,11 @@ impl Transport {
         self.device.host_streams()
     }
 
+    /// The device's driver sleeps until it is answered.
+    pub(crate) fn is_patient(&self) -> bool {
+        self.device.is_patient()
+    }
+
     /// A descriptor of the host may be ready.
     pub(crate) fn host_ready(&mut self, stream: usize, ready: HostReady) {
         self.device.host_ready(stream, ready);

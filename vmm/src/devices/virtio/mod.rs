@@ -101,6 +101,11 @@ pub(crate) trait VirtioDevice: Send {
         Ok(())
     }
 
+    /// The device's driver sleeps until it is answered, and other programs of the guest go on.
+    fn is_patient(&self) -> bool {
+        false
+    }
+
     /// Descriptors of the host whose readiness the device wants to know (edge-triggered).
     fn host_streams(&self) -> Vec<BorrowedFd<'_>> {
         Vec::new()

@@ -253,6 +253,10 @@ impl VirtioDevice for Block {
         }
     }
 
+    fn is_patient(&self) -> bool {
+        true
+    }
+
     fn process(&mut self) -> Result<Progress, QueueError> {
         let (Some(active), Some(engine)) = (&mut self.active, &mut self.engine) else {
             return Ok(Progress::Idle);
