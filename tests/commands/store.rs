@@ -212,7 +212,8 @@ fn a_copy_of_a_disk_is_the_disk() {
 fn a_full_disk_is_told() {
     let store = Store::new();
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let ended = output(store.command(&["images"]).stdout(full));
+    let mut images = store.command(&["images"]);
+    let ended = images.stdout(full).output().unwrap();
     assert_eq!(ended.status.code(), Some(1));
     assert!(said(&ended).contains("No space left"), "{}", said(&ended));
 }

@@ -75,7 +75,7 @@ pub fn shell<const N: usize>(options: [&str; N], script: &str) -> Command {
     command
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end, and takes both of its streams.
 pub fn output(command: &mut Command) -> Output {
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     spawn(command).wait_with_output().unwrap()
