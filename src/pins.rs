@@ -9,7 +9,7 @@ use images::{Image, LockFile, PullOptions, Reference, RegistryConfig};
 
 use crate::home::Home;
 
-// Options of every command that may fetch an image.
+// Options of every command that may fetch an image. (No doc comment: it would be the text of that command.)
 #[derive(Args, Debug, Default)]
 pub struct PinOptions {
     /// Take the image by the digest in this lock file; `pull` adds it if it is missing there

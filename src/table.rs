@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::escape::escaped;
 use crate::output::{self, line};
 
-// How a list is printed.
+// How a list is printed. (As a doc comment it would be the text of the command that has these options.)
 #[derive(Args, Debug)]
 pub struct ListOptions {
     /// Print the list as JSON

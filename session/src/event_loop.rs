@@ -1,5 +1,8 @@
 //! The loop that moves everything.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io::Stdin;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -65,6 +68,19 @@ struct Ending {
     last_progress: Instant,
     /// How long the guest was waited for, and not our own reader.
     waited: Duration,
+}
+
+impl Ending {
+    /// From now on.
+    fn new(outcome: Outcome, stdout_bytes: u64, stderr_bytes: u64) -> Self {
+        Self {
+            outcome,
+            stdout_bytes,
+            stderr_bytes,
+            last_progress: Instant::now(),
+            waited: Duration::ZERO,
+        }
+    }
 }
 
 impl fmt::Debug for EventLoop<'_> {
@@ -300,13 +316,8 @@ impl<'a> EventLoop<'a> {
                     stderr_bytes,
                 } => {
                     (self.milestone)(Milestone::CommandExited);
-                    self.ending = Some(Ending {
-                        outcome: Outcome::Exited(status),
-                        stdout_bytes,
-                        stderr_bytes,
-                        last_progress: Instant::now(),
-                        waited: Duration::ZERO,
-                    });
+                    let outcome = Outcome::Exited(status);
+                    self.ending = Some(Ending::new(outcome, stdout_bytes, stderr_bytes));
                     return Ok(None);
                 }
                 GuestMessage::Failed { kind, message } => {
@@ -323,13 +334,9 @@ impl<'a> EventLoop<'a> {
     /// Without a last word of the guest's, its output ends with what has arrived by now.
     fn machine_stopped(&mut self) {
         if self.ending.is_none() {
-            self.ending = Some(Ending {
-                outcome: Outcome::Stopped,
-                stdout_bytes: self.stdout.received() + self.stdout.waiting(),
-                stderr_bytes: self.stderr.received() + self.stderr.waiting(),
-                last_progress: Instant::now(),
-                waited: Duration::ZERO,
-            });
+            let stdout_bytes = self.stdout.received() + self.stdout.waiting();
+            let stderr_bytes = self.stderr.received() + self.stderr.waiting();
+            self.ending = Some(Ending::new(Outcome::Stopped, stdout_bytes, stderr_bytes));
         }
     }
 
@@ -426,116 +433,5 @@ fn failed(kind: FailureKind, message: &str) -> Outcome {
             .chars()
             .map(|c| if c.is_control() { '\u{fffd}' } else { c })
             .collect(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::thread;
-
-    use guest_init::control::{ExitStatus, encode};
-
-    use super::*;
-    use crate::ports;
-
-    const OPTIONS: Options = Options {
-        stdin: false,
-        terminal: false,
-        timeout: None,
-        start_timeout: Duration::from_secs(20),
-    };
-
-    /// Runs a session whose guest writes to its control port and to standard error what `control` and `stderr`
-    /// give, piece by piece until they end or nobody listens; `change` prepares the loop.
-    fn session(
-        options: Options,
-        mut control: impl FnMut() -> Option<Vec<u8>> + Send,
-        mut stderr: impl FnMut() -> Option<Vec<u8>> + Send,
-        change: impl FnOnce(&mut EventLoop<'_>),
-    ) -> Outcome {
-        let (host, [guest_control, _stdio, guest_stderr]) = ports().unwrap();
-        let (stopped, _running) = UnixStream::pair().unwrap();
-        let speak = |mut port: UnixStream, say: &mut (dyn FnMut() -> Option<Vec<u8>> + Send)| {
-            port.set_nonblocking(false).unwrap();
-            while let Some(piece) = say() {
-                if port.write_all(&piece).is_err() {
-                    break;
-                }
-            }
-            // As a machine that still runs, it holds the port until the session is over.
-            port
-        };
-        thread::scope(|scope| {
-            let control = scope.spawn(move || speak(guest_control.1, &mut control));
-            let stderr = scope.spawn(move || speak(guest_stderr.1, &mut stderr));
-            let signals = Signals::catch().unwrap();
-            let mut milestone = |_| ();
-            let mut event_loop = EventLoop::new(host, signals, options, &mut milestone).unwrap();
-            let nowhere = std::fs::File::create("/dev/null").unwrap();
-            let source = event_loop.stderr.wants_source().unwrap();
-            let source = source.try_clone_to_owned().unwrap();
-            event_loop.stderr = Flow::new(Some(source.into()), nowhere.into());
-            change(&mut event_loop);
-            let outcome = event_loop.run(stopped.as_fd()).unwrap();
-            drop((control, stderr));
-            outcome
-        })
-    }
-
-    #[test]
-    fn a_guest_that_never_starts_its_command_is_given_up() {
-        let options = Options {
-            start_timeout: Duration::from_millis(50),
-            ..OPTIONS
-        };
-        let silent = session(options, || None, || None, |_| ());
-        assert_eq!(silent, Outcome::NotStarted);
-        let ready = encode(&GuestMessage::Ready { init_started_us: 1 }).unwrap();
-        let flood = ready.repeat(100);
-        let floods = session(options, || Some(flood.clone()), || None, |_| ());
-        assert_eq!(floods, Outcome::NotStarted);
-    }
-
-    #[test]
-    fn a_limit_holds_whatever_the_guest_says() {
-        let options = Options {
-            timeout: Some(Duration::from_millis(50)),
-            ..OPTIONS
-        };
-        let started = GuestMessage::Started {
-            command_started_us: 1,
-        };
-        let started = encode(&started).unwrap().repeat(100);
-        let floods = session(
-            options,
-            || Some(started.clone()),
-            || Some(vec![b'x'; 1000]),
-            |_| (),
-        );
-        assert_eq!(floods, Outcome::TimedOut);
-    }
-
-    #[test]
-    fn output_that_is_announced_and_comes_drop_by_drop_ends() {
-        let status = ExitStatus::Code(3);
-        let drops = || {
-            thread::sleep(Duration::from_millis(10));
-            Some(vec![b'x'])
-        };
-        // Most of the limit is over already.
-        let nearly = |event_loop: &mut EventLoop<'_>| {
-            event_loop.ending = Some(Ending {
-                outcome: Outcome::Exited(status),
-                stdout_bytes: 0,
-                stderr_bytes: u64::MAX,
-                last_progress: Instant::now(),
-                waited: DRAIN_LIMIT.checked_sub(Duration::from_millis(100)).unwrap(),
-            });
-        };
-        let begun = Instant::now();
-        let outcome = session(OPTIONS, || None, drops, nearly);
-        assert_eq!(outcome, Outcome::Exited(status));
-        assert!(begun.elapsed() < DRAIN_TIMEOUT);
     }
 }

@@ -14,27 +14,23 @@ const ROW: u8 = 16;
 #[derive(Debug, Default)]
 pub(super) struct Manner {
     row: u8,
-    patient: bool,
 }
 
 impl Manner {
     /// The thread woke up, for patient devices alone or not.
     pub(super) fn woken(&mut self, for_patient_ones: bool) {
+        let was_patient = self.row == ROW;
         self.row = if for_patient_ones {
-            self.row.saturating_add(1)
+            ROW.min(self.row + 1)
         } else {
             0
         };
-        let patient = self.row >= ROW;
-        if patient != self.patient {
-            // A host that refuses has a slower disk.
-            let _ = schedule(if patient {
-                libc::SCHED_BATCH
-            } else {
-                libc::SCHED_OTHER
-            });
-            self.patient = patient;
-        }
+        // A host that refuses has a slower disk.
+        let _ = match (was_patient, self.row == ROW) {
+            (false, true) => schedule(libc::SCHED_BATCH),
+            (true, false) => schedule(libc::SCHED_OTHER),
+            _ => Ok(()),
+        };
     }
 }
 

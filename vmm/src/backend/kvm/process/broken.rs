@@ -90,15 +90,7 @@ fn a_panic_in_the_devices_thread_is_an_error_and_no_hang() {
     )
     .unwrap();
     drop(theirs);
-    let mut machine = VmmProcess {
-        pid,
-        channel: ours,
-        ended: false,
-        exit: None,
-        stats: None,
-        asked: false,
-        timeline,
-    };
+    let mut machine = VmmProcess::owning(pid, ours, timeline);
     let limit = Timespec::try_from(Duration::from_secs(20)).unwrap();
     let mut fds = [PollFd::from_borrowed_fd(machine.stopped(), PollFlags::IN)];
     assert_eq!(poll(&mut fds, Some(&limit)).unwrap(), 1, "it hangs");
@@ -123,15 +115,8 @@ fn a_process_that_says_for_ever_what_nobody_asked_is_no_hang() {
     )
     .unwrap();
     drop(theirs);
-    let mut machine = VmmProcess {
-        pid,
-        channel: ours,
-        ended: false,
-        exit: None,
-        stats: None,
-        asked: false,
-        timeline: Arc::new(Timeline::new().unwrap()),
-    };
+    let timeline = Arc::new(Timeline::new().unwrap());
+    let mut machine = VmmProcess::owning(pid, ours, timeline);
     let mut fds = [PollFd::from_borrowed_fd(machine.stopped(), PollFlags::IN)];
     assert_eq!(poll(&mut fds, None).unwrap(), 1);
     let Some(VmExit::Broken(reason)) = machine.exit() else {

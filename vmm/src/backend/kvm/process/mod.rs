@@ -61,15 +61,7 @@ impl VmmProcess {
         })
         .map_err(failed)?;
         // From here on, dropping it ends what has been started.
-        let mut process = Self {
-            pid,
-            channel,
-            ended: false,
-            exit: None,
-            stats: None,
-            asked: false,
-            timeline,
-        };
+        let mut process = Self::owning(pid, channel, timeline);
         match process.channel.receive() {
             Ok(Some(Report::Started)) => {
                 tracing::debug!(pid = pid.as_raw_nonzero(), "the machine runs");
@@ -77,6 +69,19 @@ impl VmmProcess {
             }
             Ok(Some(Report::Failed(failure))) => Err(failure.into()),
             other => Err(failed(io::Error::other(process.explain(&other)))),
+        }
+    }
+
+    /// The owner's side of a process that was just made.
+    fn owning(pid: Pid, channel: Channel, timeline: Arc<Timeline>) -> Self {
+        Self {
+            pid,
+            channel,
+            ended: false,
+            exit: None,
+            stats: None,
+            asked: false,
+            timeline,
         }
     }
 

@@ -322,20 +322,14 @@ impl Turn<'_> {
                 return Ok(Taken::All);
             };
             let mut task = Task::new(self.memory, chain, self.disk)?;
-            loop {
-                match task.step(self.memory, self.disk, &mut self.budget) {
-                    Step::Finished(outcome) => task.finish(self.memory, self.queue, outcome)?,
-                    Step::Wait(operation) => {
-                        if let Some(moved) = self.engine.read_now(&operation) {
-                            task.completed(Ok(moved), self.disk);
-                            continue;
-                        }
-                        if let Some(number) = self.tasks.add(task) {
-                            self.engine.push(number, operation);
-                        }
+            let (disk, budget) = (&mut *self.disk, &mut self.budget);
+            match advance(&mut task, self.memory, disk, budget, self.engine) {
+                Step::Finished(outcome) => task.finish(self.memory, self.queue, outcome)?,
+                Step::Wait(operation) => {
+                    if let Some(number) = self.tasks.add(task) {
+                        self.engine.push(number, operation);
                     }
                 }
-                break;
             }
         }
         Ok(Taken::Full)
@@ -350,7 +344,8 @@ impl Turn<'_> {
                 continue;
             };
             task.completed(result, self.disk);
-            match task.step(self.memory, self.disk, &mut self.budget) {
+            let (disk, budget) = (&mut *self.disk, &mut self.budget);
+            match advance(task, self.memory, disk, budget, self.engine) {
                 Step::Wait(operation) => self.engine.push(number, operation),
                 Step::Finished(outcome) => {
                     if let Some(task) = self.tasks.remove(number) {
@@ -361,6 +356,27 @@ impl Turn<'_> {
             }
         }
         Ok(moved)
+    }
+}
+
+/// Goes on with a request until it is over or has to wait for a file; what the host has of that in its memory is
+/// read on the way.
+fn advance(
+    task: &mut Task,
+    memory: &GuestRam,
+    disk: &mut BlockDisk,
+    budget: &mut Budget,
+    engine: &mut Engine,
+) -> Step {
+    loop {
+        let step = task.step(memory, disk, budget);
+        let Step::Wait(operation) = &step else {
+            return step;
+        };
+        let Some(moved) = engine.read_now(operation) else {
+            return step;
+        };
+        task.completed(Ok(moved), disk);
     }
 }
 

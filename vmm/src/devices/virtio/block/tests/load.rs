@@ -108,9 +108,10 @@ fn a_reset_waits_for_what_is_under_way() {
         Ok(())
     });
     device.prepare(&confine).unwrap();
-    let mut driver = Driver::started_as_prepared(device, EVENT_INDEX);
-    driver.put(HEADER, &[0; 16]);
-    driver.put(HEADER, &WRITE_DATA.to_le_bytes());
+    let driver = Driver::started_as_prepared(device, EVENT_INDEX);
+    let guest = Guest { driver, base };
+    guest.put_header(WRITE_DATA, 0);
+    let Guest { mut driver, base } = guest;
     driver.put(DATA, &[0xaa; 512]);
     driver.add(0, &[(HEADER, 16, 0), (DATA, 512, 0), (STATUS, 1, WRITE)]);
     driver.run();
