@@ -15,9 +15,27 @@ kvm_host_qemu() {
 	mapfile -t debs < <("$root/scripts/debian-package" --suite bookworm-backports --arch amd64 \
 		"$package" qemu-system-common qemu-system-data)
 	((${#debs[@]} == 3)) || exit 1
-	qemu=$lab/kvm-host/qemu-$arch-$(key_of "${debs[@]##*/}")
-	make_once "$qemu" unpack "${debs[@]}"
+	qemu=$lab/kvm-host/qemu-$arch-$(key_of "${debs[@]##*/}" "$(declare -f unpack_qemu)")
+	make_once "$qemu" unpack_qemu "$arch" "${debs[@]}"
 	printf '%s\n' "$qemu/usr/bin/qemu-system-$arch" -L "$qemu/usr/share/qemu" -L /usr/share/seabios
+}
+
+# QEMU's VMRUN leaves the number of an interrupt that it injects in `exception_index`, as if that was still to
+# be delivered. If the emulation is then called away before the guest's next exit (for a flush of TLBs, or as
+# counted time is up), it delivers it once more, whether the guest takes interrupts or not: guests spin for ever
+# for a lock that they hold, or fault three times. So the store (of %esi, 6 bytes) becomes a long no-operation;
+# the other kinds of events need theirs. The code is found by what stands around it: the stores of
+# `error_code`, 0 to `exception_is_int` and -1 to `exception_next_eip`, and do_interrupt_x86_hardirq's call.
+unpack_qemu() { # ARCH DEB... FOLDER
+	local folder=${*: -1}
+	unpack "${@:2}"
+	[[ $1 == x86_64 ]] || return 0
+	# shellcheck disable=SC2016 # for perl
+	perl -0777 -p -i -e '
+		$mended = s/(\x44\x89\xab.{4})\x89\xb3..\xff\xff(\xc7\x83.{4}\0{4}\x48\xc7\x83.{4}\xff{4}
+			\xf6\x05.{5}\x0f\x85.{4}\xba\x01\0\0\0\x48\x89\xdf\xe8)/$1\x66\x0f\x1f\x44\0\0$2/gsx;
+		END { exit($mended != 1) }' "$folder/usr/bin/qemu-system-x86_64" ||
+		say "this QEMU's VMRUN is not as known, so it stays as it is: its guests may hang now and then"
 }
 
 # kvm_host_image ARCH: prints the folder that holds `kernel` and `initramfs`.
