@@ -38,16 +38,20 @@ impl<'a> EventLoop<'a> {
             epoll.ctl(ControlOperation::Add, fd, EpollEvent::new(events, token))
         };
         add(stop.as_raw_fd(), EventSet::IN, STOP)?;
-        let host_events =
-            EventSet::IN | EventSet::OUT | EventSet::READ_HANG_UP | EventSet::EDGE_TRIGGERED;
+        let readable = EventSet::IN | EventSet::READ_HANG_UP | EventSet::EDGE_TRIGGERED;
         for (index, device) in (0..).zip(bus.devices()) {
             add(
                 device.notified().as_raw_fd(),
                 EventSet::IN,
                 token(index, NOTIFIED),
             )?;
-            for (stream, fd) in (0..).zip(device.transport().host_streams()) {
-                add(fd.as_raw_fd(), host_events, token(index, stream))?;
+            for (number, stream) in (0..).zip(device.transport().host_streams()) {
+                let events = if stream.writable {
+                    readable | EventSet::OUT
+                } else {
+                    readable
+                };
+                add(stream.fd.as_raw_fd(), events, token(index, number))?;
             }
         }
         Ok(Self {

@@ -4,9 +4,11 @@
 //! released, and the guest gets zeroed pages when it uses them again. The device never asks for more,
 //! so nothing of what the guest uses is taken from it.
 
+use rustix::param::page_size;
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
-use super::{Activation, Progress, QueueError, Segment, VirtioDevice};
+use super::queue::{part, total};
+use super::{Activation, Chain, Progress, QueueError, Segment, VirtioDevice};
 use crate::memory::GuestRam;
 
 const DEVICE_ID: u32 = 5;
@@ -19,8 +21,6 @@ const REPORTING_QUEUE_SIZE: u16 = 32;
 /// Drivers number the queues that there are, without gaps for features that are not offered.
 const REPORTING: usize = 2;
 
-/// What memory is given back in: the host's pages.
-const PAGE: u64 = 4096;
 /// Bytes that are given back before others get their turn.
 const TURN: usize = 256 << 20;
 
@@ -28,6 +28,8 @@ const TURN: usize = 256 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Balloon {
     active: Option<Activation>,
+    /// A report of which so many bytes were given back.
+    under_way: Option<(Chain, usize)>,
 }
 
 /// `struct virtio_balloon_config`: a balloon of no pages is wanted, and it has none.
@@ -56,6 +58,7 @@ impl VirtioDevice for Balloon {
 
     fn reset(&mut self) {
         self.active = None;
+        self.under_way = None;
     }
 
     fn process(&mut self) -> Result<Progress, QueueError> {
@@ -74,18 +77,29 @@ impl VirtioDevice for Balloon {
                     progress = Progress::More;
                     break;
                 }
-                let Some(chain) = queue.pop()? else {
-                    queue.notify(interrupt)?;
-                    if !queue.wait()? {
-                        break;
-                    }
-                    continue;
+                let resumed = self.under_way.take_if(|_| number == REPORTING);
+                let (chain, before) = match resumed {
+                    Some(report) => report,
+                    None => match queue.pop()? {
+                        Some(chain) => (chain, 0),
+                        None => {
+                            queue.notify(interrupt)?;
+                            if queue.wait()? {
+                                continue;
+                            }
+                            break;
+                        }
+                    },
                 };
                 left -= 1;
                 if number == REPORTING {
-                    for segment in &chain.writable {
-                        release(memory, *segment);
-                        budget = budget.saturating_sub(segment.length);
+                    let pieces = part(&chain.writable, before, budget);
+                    pieces.iter().for_each(|piece| release(memory, *piece));
+                    let released = before + total(&pieces);
+                    budget -= released - before;
+                    if released < total(&chain.writable) {
+                        self.under_way = Some((chain, released));
+                        continue;
                     }
                 }
                 queue.finish(&chain, 0)?;
@@ -96,12 +110,13 @@ impl VirtioDevice for Balloon {
     }
 }
 
-/// Gives the whole pages of a segment back to the host. They read as zeroes then.
+/// Gives the host's whole pages of a segment back. They read as zeroes then.
 fn release(memory: &GuestRam, segment: Segment) {
     let length = u64::try_from(segment.length).unwrap_or(u64::MAX);
-    let start = segment.address.0.next_multiple_of(PAGE);
+    let page = u64::try_from(page_size()).unwrap_or(u64::MAX);
+    let start = segment.address.0.next_multiple_of(page);
     // The segment was checked to end inside memory.
-    let end = (segment.address.0 + length) / PAGE * PAGE;
+    let end = (segment.address.0 + length) / page * page;
     let Some(length) = end
         .checked_sub(start)
         .and_then(|length| usize::try_from(length).ok())
@@ -128,7 +143,9 @@ fn release(memory: &GuestRam, segment: Segment) {
 mod tests {
     use vm_memory::Bytes;
 
-    use super::super::testing::{DATA, Driver, EVENT_INDEX, MEMORY_SIZE, WRITE};
+    use super::super::testing::{
+        DATA, Descriptor, Driver, EVENT_INDEX, INDIRECT, MEMORY_SIZE, NEXT, WRITE,
+    };
     use super::*;
 
     fn guest() -> Driver {
@@ -261,5 +278,27 @@ mod tests {
         assert_eq!(driver.transport.process(), Progress::More);
         driver.run();
         assert_eq!((0..33).filter_map(|_| driver.used(REPORTING)).count(), 32);
+    }
+    #[test]
+    fn a_report_of_more_than_a_turn_comes_to_its_end() {
+        let mut driver = guest();
+        // The same pages many times, 437 MiB in all, described in memory that is not among them.
+        let table = 0x6_0000;
+        for index in 0..1000_u16 {
+            let descriptor = Descriptor {
+                address: DATA,
+                length: 0x7_0000,
+                flags: WRITE | NEXT * u16::from(index < 999),
+                next: index + 1,
+            };
+            driver.describe_at(table + u64::from(index) * 16, descriptor);
+        }
+        driver.add(REPORTING, &[(table, 16_000, INDIRECT)]);
+        assert_eq!(driver.transport.process(), Progress::More);
+        assert_eq!(driver.used(REPORTING), None);
+        assert_eq!(driver.transport.process(), Progress::Idle);
+        assert_eq!(driver.used(REPORTING), Some((0, 0)));
+        let expected = (0..128).map(|page| page >= 112);
+        assert!(kept(&driver).into_iter().eq(expected));
     }
 }

@@ -16,7 +16,7 @@ use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRE
 use virtio_queue::{Queue, QueueT};
 
 use super::queue::DeviceQueue;
-use super::{Activation, Confine, HostReady, Interrupt, Progress, VirtioDevice, name};
+use super::{Activation, Confine, HostReady, HostStream, Interrupt, Progress, VirtioDevice, name};
 use crate::memory::GuestRam;
 use crate::stats::{DeviceCounters, DeviceStats};
 use registers::Register;
@@ -142,7 +142,7 @@ impl Transport {
     }
 
     /// The device's descriptors of the host.
-    pub(crate) fn host_streams(&self) -> Vec<std::os::fd::BorrowedFd<'_>> {
+    pub(crate) fn host_streams(&self) -> Vec<HostStream<'_>> {
         self.device.host_streams()
     }
 

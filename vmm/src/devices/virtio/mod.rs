@@ -60,6 +60,18 @@ pub(crate) enum Progress {
     At(Instant),
 }
 
+impl Progress {
+    /// The sooner of two.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::More, _) | (_, Self::More) => Self::More,
+            (Self::At(one), Self::At(other)) => Self::At(one.min(other)),
+            (Self::At(when), Self::Idle) | (Self::Idle, Self::At(when)) => Self::At(when),
+            (Self::Idle, Self::Idle) => Self::Idle,
+        }
+    }
+}
+
 /// Takes from the calling thread what the devices' work does not need.
 pub(crate) type Confine = dyn Fn() -> io::Result<()> + Send + Sync;
 
@@ -106,12 +118,12 @@ pub(crate) trait VirtioDevice: Send {
         false
     }
 
-    /// Descriptors of the host whose readiness the device wants to know (edge-triggered).
-    fn host_streams(&self) -> Vec<BorrowedFd<'_>> {
+    /// What of the host's the device waits for (edge-triggered).
+    fn host_streams(&self) -> Vec<HostStream<'_>> {
         Vec::new()
     }
 
-    /// The host's descriptor of this number may be ready; [`process`](Self::process) follows.
+    /// The stream of this number may be ready; [`process`](Self::process) follows.
     fn host_ready(&mut self, _stream: usize, _ready: HostReady) {}
 }
 
@@ -124,6 +136,14 @@ fn name(id: u32) -> &'static str {
         VIRTIO_ID_BALLOON => "balloon",
         _ => "unknown",
     }
+}
+
+/// A descriptor of the host, and what a device wants to know of it.
+#[derive(Debug)]
+pub(crate) struct HostStream<'a> {
+    pub(crate) fd: BorrowedFd<'a>,
+    /// Whether it can be written to, beside whether it can be read from.
+    pub(crate) writable: bool,
 }
 
 /// What may be possible with a descriptor of the host.

@@ -17,7 +17,9 @@ use crate::backend::kvm::{sandbox, testing};
 use crate::backend::timeline::Timeline;
 use crate::backend::{Machine, VmExit, fork};
 use crate::confinement::enter_namespaces;
-use crate::devices::virtio::{Activation, HostReady, Progress, QueueError, VirtioDevice};
+use crate::devices::virtio::{
+    Activation, HostReady, HostStream, Progress, QueueError, VirtioDevice,
+};
 use crate::stats::Stats;
 
 /// A device with something to do at once, at which it panics.
@@ -48,9 +50,12 @@ impl VirtioDevice for Panics {
         Ok(Progress::Idle)
     }
 
-    fn host_streams(&self) -> Vec<BorrowedFd<'_>> {
-        // SAFETY: the descriptor is open as long as `self`.
-        vec![unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }]
+    fn host_streams(&self) -> Vec<HostStream<'_>> {
+        vec![HostStream {
+            // SAFETY: the descriptor is open as long as `self`.
+            fd: unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) },
+            writable: false,
+        }]
     }
 
     fn host_ready(&mut self, _: usize, _: HostReady) {

@@ -10,6 +10,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
@@ -22,14 +23,15 @@ use virtio_bindings::virtio_blk::{
 use vmm_sys_util::eventfd::EventFd;
 
 use super::{
-    Activation, Confine, DeviceQueue, HostReady, Interrupt, Progress, QueueError, VirtioDevice,
+    Activation, Confine, DeviceQueue, HostReady, HostStream, Interrupt, Progress, QueueError,
+    VirtioDevice,
 };
 use crate::backend::StartError;
 use crate::config::{Disk, Writes};
 use crate::memory::GuestRam;
 use engine::{DEPTH, Engine, Kind};
 use image::{Image, OpenError, Overlay};
-use task::{Budget, Step, Task};
+use task::{Budget, Step, Task, bytes};
 
 const DEVICE_ID: u32 = 2;
 const QUEUE_SIZE: u16 = 256;
@@ -47,6 +49,8 @@ const DISCARD_ALIGNMENT: u32 = 8;
 /// Bytes that are copied before other devices get their turn, and before the thread looks whether the
 /// machine stops.
 const TURN: u64 = 8 << 20;
+/// Bytes that could be copied while one descriptor is read and taken apart.
+const DESCRIPTOR: usize = 64;
 /// Bytes of requests under way above which no more are taken: a reset has to wait for all of them.
 const MAX_UNDER_WAY: u64 = 64 << 20;
 
@@ -78,11 +82,13 @@ struct BlockDisk {
     serial: [u8; 20],
 }
 
-/// Requests that wait for the engine, by the numbers that it knows them by.
+/// Requests under way, by the numbers that the engine knows them by.
 #[derive(Debug)]
 struct Tasks {
     slots: Vec<Option<Task>>,
     free: Vec<usize>,
+    /// Those that wait for the device's next turn, and not for the engine.
+    later: VecDeque<usize>,
     /// Of all of them.
     bytes: u64,
 }
@@ -92,6 +98,7 @@ impl Tasks {
         Self {
             slots: (0..DEPTH).map(|_| None).collect(),
             free: (0..DEPTH).collect(),
+            later: VecDeque::new(),
             bytes: 0,
         }
     }
@@ -113,6 +120,7 @@ impl Tasks {
 
     fn remove(&mut self, number: usize) -> Option<Task> {
         let task = self.slots.get_mut(number)?.take()?;
+        self.bytes -= task.size();
         self.free.push(number);
         Some(task)
     }
@@ -242,9 +250,13 @@ impl VirtioDevice for Block {
         Ok(())
     }
 
-    fn host_streams(&self) -> Vec<BorrowedFd<'_>> {
-        // SAFETY: the descriptor is open as long as `self`.
-        vec![unsafe { BorrowedFd::borrow_raw(self.event.as_raw_fd()) }]
+    fn host_streams(&self) -> Vec<HostStream<'_>> {
+        vec![HostStream {
+            // SAFETY: the descriptor is open as long as `self`.
+            fd: unsafe { BorrowedFd::borrow_raw(self.event.as_raw_fd()) },
+            // It always can be, which is news each time that it was read.
+            writable: false,
+        }]
     }
 
     fn host_ready(&mut self, _stream: usize, _ready: HostReady) {
@@ -301,6 +313,7 @@ impl Turn<'_> {
     /// Works until there is nothing to do, or others should get their turn.
     fn run(&mut self, interrupt: &Interrupt) -> Result<Progress, QueueError> {
         loop {
+            self.resume()?;
             let taken = self.take()?;
             self.engine.submit();
             let moved = self.collect()?;
@@ -315,21 +328,27 @@ impl Turn<'_> {
         }
     }
 
+    /// Goes on with the requests that the last turn was too short for.
+    fn resume(&mut self) -> Result<(), QueueError> {
+        while !self.budget.is_spent()
+            && let Some(number) = self.tasks.later.pop_front()
+        {
+            self.advance(number)?;
+        }
+        Ok(())
+    }
+
     /// Takes requests and begins with them.
     fn take(&mut self) -> Result<Taken, QueueError> {
         while !self.tasks.is_full() && !self.budget.is_spent() {
             let Some(chain) = self.queue.pop()? else {
                 return Ok(Taken::All);
             };
-            let mut task = Task::new(self.memory, chain, self.disk)?;
-            let (disk, budget) = (&mut *self.disk, &mut self.budget);
-            match advance(&mut task, self.memory, disk, budget, self.engine) {
-                Step::Finished(outcome) => task.finish(self.memory, self.queue, outcome)?,
-                Step::Wait(operation) => {
-                    if let Some(number) = self.tasks.add(task) {
-                        self.engine.push(number, operation);
-                    }
-                }
+            let descriptors = chain.readable.len() + chain.writable.len();
+            self.budget.spend(bytes(descriptors * DESCRIPTOR));
+            let task = Task::new(self.memory, chain, self.disk)?;
+            if let Some(number) = self.tasks.add(task) {
+                self.advance(number)?;
             }
         }
         Ok(Taken::Full)
@@ -340,43 +359,38 @@ impl Turn<'_> {
         let mut moved = false;
         while let Some((number, result)) = self.engine.next() {
             moved = true;
-            let Some(task) = self.tasks.get(number) else {
-                continue;
-            };
-            task.completed(result, self.disk);
-            let (disk, budget) = (&mut *self.disk, &mut self.budget);
-            match advance(task, self.memory, disk, budget, self.engine) {
-                Step::Wait(operation) => self.engine.push(number, operation),
-                Step::Finished(outcome) => {
-                    if let Some(task) = self.tasks.remove(number) {
-                        self.tasks.bytes -= task.size();
-                        task.finish(self.memory, self.queue, outcome)?;
-                    }
-                }
+            if let Some(task) = self.tasks.get(number) {
+                task.completed(result, self.disk);
+                self.advance(number)?;
             }
         }
         Ok(moved)
     }
-}
 
-/// Goes on with a request until it is over or has to wait for a file; what the host has of that in its memory is
-/// read on the way.
-fn advance(
-    task: &mut Task,
-    memory: &GuestRam,
-    disk: &mut BlockDisk,
-    budget: &mut Budget,
-    engine: &mut Engine,
-) -> Step {
-    loop {
-        let step = task.step(memory, disk, budget);
-        let Step::Wait(operation) = &step else {
-            return step;
+    /// Goes on with a request until it is over, has to wait for a file, or the turn is. What the host has of a file
+    /// in its memory is read on the way.
+    fn advance(&mut self, number: usize) -> Result<(), QueueError> {
+        let Some(task) = self.tasks.get(number) else {
+            return Ok(());
         };
-        let Some(moved) = engine.read_now(operation) else {
-            return step;
-        };
-        task.completed(Ok(moved), disk);
+        loop {
+            match task.step(self.memory, self.disk, &mut self.budget) {
+                Step::Finished(outcome) => {
+                    if let Some(task) = self.tasks.remove(number) {
+                        task.finish(self.memory, self.queue, outcome)?;
+                    }
+                }
+                Step::Later => self.tasks.later.push_back(number),
+                Step::Wait(operation) => {
+                    if let Some(moved) = self.engine.read_now(&operation) {
+                        task.completed(Ok(moved), self.disk);
+                        continue;
+                    }
+                    self.engine.push(number, operation);
+                }
+            }
+            return Ok(());
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use vm_memory::Bytes;
 
 use super::super::queue::{part, total};
 use super::super::{Chain, QueueError, Segment};
-use super::{BlockDisk, MAX_RANGE, MAX_RANGES, SECTOR};
+use super::{BlockDisk, MAX_RANGE, MAX_RANGES, QUEUE_SIZE, SECTOR};
 use crate::memory::GuestRam;
 
 const HEADER_SIZE: usize = 16;
@@ -34,8 +34,12 @@ pub(super) struct Request {
 pub(super) type Outcome = Result<usize, u32>;
 
 impl Request {
-    /// Reads the header. The driver may cut the request into descriptors as it likes.
+    /// Reads the header. The driver may cut the request into descriptors as it likes, into as many as the
+    /// queue has places: each that is under way costs the host memory.
     pub(super) fn parse(memory: &GuestRam, chain: &Chain) -> Result<Self, QueueError> {
+        if chain.readable.len() + chain.writable.len() > usize::from(QUEUE_SIZE) {
+            return Err(QueueError::Chain);
+        }
         let mut header = [0; HEADER_SIZE];
         gather(memory, &chain.readable, &mut header)?;
         let [k0, k1, k2, k3, _, _, _, _, sector @ ..] = header;
@@ -169,6 +173,11 @@ pub(super) struct Range {
 impl Range {
     pub(super) fn end(&self) -> u64 {
         self.offset + self.length
+    }
+
+    /// Bytes that could be copied while the range is freed.
+    pub(super) fn cost(&self) -> u64 {
+        self.length / 16
     }
 
     fn parse(bytes: &[u8; RANGE_SIZE], disk: &BlockDisk) -> Result<Self, u32> {

@@ -6,7 +6,7 @@ use virtio_bindings::virtio_blk::VIRTIO_BLK_S_IOERR;
 
 use super::super::queue::{part, total};
 use super::super::{Chain, DeviceQueue, QueueError, Segment};
-use super::engine::{Action, Buffers, MAX_PIECES, Operation, Target};
+use super::engine::{Action, Buffers, Operation, Target};
 use super::image::Overlay;
 use super::request::{Outcome, Plan, Range, Request};
 use super::{BlockDisk, PAGE};
@@ -26,7 +26,7 @@ impl Budget {
         self.0 == 0
     }
 
-    fn spend(&mut self, bytes: u64) {
+    pub(super) fn spend(&mut self, bytes: u64) {
         self.0 = self.0.saturating_sub(bytes);
     }
 }
@@ -49,6 +49,8 @@ pub(super) enum Step {
     Finished(Outcome),
     /// This must be done first.
     Wait(Operation),
+    /// The device has had its turn.
+    Later,
 }
 
 impl Task {
@@ -61,7 +63,8 @@ impl Task {
         let plan = request.plan(memory, disk);
         let size = match plan {
             Plan::Read { length, .. } | Plan::Write { length, .. } => length,
-            Plan::Done(_) | Plan::Free { .. } => 0,
+            Plan::Free { ref ranges, .. } => ranges.iter().map(Range::cost).sum(),
+            Plan::Done(_) => 0,
         };
         Ok(Self {
             chain,
@@ -72,12 +75,12 @@ impl Task {
         })
     }
 
-    /// Bytes that the request moves if it succeeds.
+    /// Bytes that the request moves if it succeeds, or that could be moved meanwhile.
     pub(super) fn size(&self) -> u64 {
         self.size
     }
 
-    /// Goes on until the request is over or has to wait for a file.
+    /// Goes on until the request is over, has to wait for a file, or the budget is spent.
     pub(super) fn step(
         &mut self,
         memory: &GuestRam,
@@ -89,12 +92,7 @@ impl Task {
             Plan::Done(outcome) => return Step::Finished(*outcome),
             &Plan::Read { offset, length } => self.read(memory, disk, budget, offset, length),
             &Plan::Write { offset, length } => self.write(memory, disk, budget, offset, length),
-            Plan::Free { ranges, zero } => {
-                free(ranges, *zero, &mut self.done, disk, budget).map(|waiting| match waiting {
-                    Some(operation) => Step::Wait(operation),
-                    None => Step::Finished(Ok(0)),
-                })
-            }
+            Plan::Free { ranges, zero } => free(ranges, *zero, &mut self.done, disk, budget),
         };
         step.unwrap_or(Step::Finished(Err(VIRTIO_BLK_S_IOERR)))
     }
@@ -148,9 +146,13 @@ impl Task {
         length: u64,
     ) -> io::Result<Step> {
         while self.done < length {
+            if budget.is_spent() {
+                return Ok(Step::Later);
+            }
             let place = offset + self.done;
             let run = disk.image.run(place, length - self.done);
-            budget.spend(run.length);
+            // However short it is, it is copied or asked for by itself.
+            budget.spend(run.length.max(PAGE));
             let segments = section(&self.request.input, self.done, run.length)?;
             let target = match &disk.image.overlay {
                 Overlay::Memory(mapping) if run.private => {
@@ -161,7 +163,7 @@ impl Task {
                 Overlay::File(_) if run.private => Target::Scratch,
                 _ => Target::Base,
             };
-            let action = Action::Read(buffers(memory, &segments)?);
+            let action = Action::Read(Buffers::new(memory, &segments)?);
             return Ok(Step::Wait(Operation {
                 target,
                 action,
@@ -182,6 +184,9 @@ impl Task {
         if self.done >= length {
             return Ok(Step::Finished(Ok(0)));
         }
+        if budget.is_spent() {
+            return Ok(Step::Later);
+        }
         budget.spend(length - self.done);
         match &disk.image.overlay {
             Overlay::None => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
@@ -194,7 +199,7 @@ impl Task {
                 let segments = section(&self.request.output, self.done, length - self.done)?;
                 Ok(Step::Wait(Operation {
                     target: Target::Scratch,
-                    action: Action::Write(buffers(memory, &segments)?),
+                    action: Action::Write(Buffers::new(memory, &segments)?),
                     offset: offset + self.done,
                 }))
             }
@@ -202,17 +207,19 @@ impl Task {
     }
 }
 
-/// Frees ranges until one has to wait for the file.
+/// Frees ranges until one has to wait for the file, or the budget is spent.
 fn free(
     ranges: &[Range],
     zero: bool,
     done: &mut u64,
     disk: &mut BlockDisk,
     budget: &mut Budget,
-) -> io::Result<Option<Operation>> {
+) -> io::Result<Step> {
     while let Some(range) = at(ranges, *done) {
-        // Freeing a page takes a small part of the time that copying it would.
-        budget.spend(range.length / 16);
+        if budget.is_spent() {
+            return Ok(Step::Later);
+        }
+        budget.spend(range.cost());
         if range.length == 0 {
             *done += 1;
             continue;
@@ -222,7 +229,7 @@ fn free(
             Overlay::Memory(mapping) if zero => mapping.zero(range.offset, range.end())?,
             Overlay::Memory(mapping) => mapping.discard(range.offset, range.end())?,
             Overlay::File(_) => {
-                return Ok(Some(Operation {
+                return Ok(Step::Wait(Operation {
                     target: Target::Scratch,
                     action: Action::Punch(range.length),
                     offset: range.offset,
@@ -232,7 +239,7 @@ fn free(
         disk.image.mark(range.offset, range.length, zero);
         *done += 1;
     }
-    Ok(None)
+    Ok(Step::Finished(Ok(0)))
 }
 
 fn at(ranges: &[Range], done: u64) -> Option<&Range> {
@@ -246,11 +253,6 @@ fn section(segments: &[Segment], start: u64, length: u64) -> io::Result<Vec<Segm
     Ok(part(segments, start, length))
 }
 
-/// As much of the memory as one operation takes; the rest is for the next one.
-fn buffers(memory: &GuestRam, segments: &[Segment]) -> io::Result<Buffers> {
-    Buffers::new(memory, segments.get(..MAX_PIECES).unwrap_or(segments))
-}
-
-fn bytes(count: usize) -> u64 {
+pub(super) fn bytes(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }

@@ -8,9 +8,9 @@ mod port;
 #[cfg(test)]
 mod tests;
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
-use super::{Activation, HostReady, Progress, QueueError, VirtioDevice};
+use super::{Activation, HostReady, HostStream, Progress, QueueError, VirtioDevice};
 use crate::config;
 use control::{Event, Message};
 use port::Port;
@@ -191,25 +191,25 @@ impl VirtioDevice for Console {
         let ports = if multiport { self.ports.len() } else { 1 };
         for (number, port) in self.ports.iter_mut().take(ports).enumerate() {
             let (receive, transmit) = port_queues(number);
-            if let Some((queue, memory, interrupt)) = active.queue(transmit)
-                && port.transmit(memory, queue, interrupt)? == Progress::More
-            {
-                progress = Progress::More;
+            if let Some((queue, memory, interrupt)) = active.queue(transmit) {
+                progress = progress.or(port.transmit(memory, queue, interrupt)?);
             }
-            if let Some((queue, memory, interrupt)) = active.queue(receive)
-                && port.receive(memory, queue, interrupt)? == Progress::More
-            {
-                progress = Progress::More;
+            if let Some((queue, memory, interrupt)) = active.queue(receive) {
+                progress = progress.or(port.receive(memory, queue, interrupt)?);
             }
         }
-        if multiport && self.announce()? == Progress::More {
-            progress = Progress::More;
+        if multiport {
+            progress = progress.or(self.announce()?);
         }
         Ok(progress)
     }
 
-    fn host_streams(&self) -> Vec<BorrowedFd<'_>> {
-        self.ports.iter().map(AsFd::as_fd).collect()
+    fn host_streams(&self) -> Vec<HostStream<'_>> {
+        let stream = |port| HostStream {
+            fd: Port::as_fd(port),
+            writable: true,
+        };
+        self.ports.iter().map(stream).collect()
     }
 
     fn host_ready(&mut self, stream: usize, ready: HostReady) {

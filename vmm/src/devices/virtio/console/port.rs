@@ -3,8 +3,9 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
-use vm_memory::GuestMemoryBackend;
+use vm_memory::{GuestMemoryBackend, VolatileSlice};
 
 use super::super::queue::{part, total};
 use super::super::{Chain, DeviceQueue, HostReady, Interrupt, Progress, QueueError, Segment};
@@ -13,8 +14,11 @@ use crate::config;
 use crate::memory::GuestRam;
 use crate::stream;
 
-/// Buffers that one port moves in one go before others get their turn.
+/// Buffers, and bytes, that one port moves one way before others get their turn.
 const TURN: usize = 64;
+const TURN_BYTES: usize = 256 << 10;
+/// How long a host that has no memory for what is sent is left alone.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A port of the console.
 #[derive(Debug)]
@@ -24,6 +28,8 @@ pub(super) struct Port {
     /// Reading or writing may be possible: nothing said that it would block since then.
     readable: bool,
     writable: bool,
+    /// Writing may be possible then, which nothing will say.
+    retry: Option<Instant>,
     /// Nothing more comes from the host.
     read_ended: bool,
     /// Nobody at the host takes anything more.
@@ -57,6 +63,7 @@ impl Port {
             stream: port.stream,
             readable: true,
             writable: true,
+            retry: None,
             read_ended: false,
             write_ended: false,
             guest_open: false,
@@ -136,9 +143,13 @@ impl Port {
         queue: &mut DeviceQueue,
         interrupt: &Interrupt,
     ) -> Result<Progress, QueueError> {
+        if self.retry.take_if(|when| *when <= Instant::now()).is_some() {
+            self.writable = true;
+        }
         let mut progress = Progress::More;
+        let mut budget = TURN_BYTES;
         for _ in 0..TURN {
-            let (chain, sent) = match self.sending.take() {
+            let (chain, before) = match self.sending.take() {
                 Some(sending) => sending,
                 None if !self.writable => {
                     progress = Progress::Idle;
@@ -153,9 +164,8 @@ impl Port {
                     }
                 },
             };
-            let size = total(&chain.readable);
-            let sent = self.send(memory, &chain.readable, sent, size);
-            if sent < size {
+            let sent = self.send(memory, &chain.readable, before, budget);
+            if sent < total(&chain.readable) {
                 self.sending = Some((chain, sent));
                 if !self.writable {
                     progress = Progress::Idle;
@@ -164,36 +174,42 @@ impl Port {
             } else {
                 queue.finish(&chain, 0)?;
             }
+            budget = budget.saturating_sub(sent - before);
+            if budget == 0 {
+                break;
+            }
         }
         queue.notify(interrupt)?;
-        Ok(progress)
+        Ok(match (progress, self.retry) {
+            (Progress::Idle, Some(when)) => Progress::At(when),
+            (progress, _) => progress,
+        })
     }
 
-    /// Sends what is left of a buffer. Returns how much of it was sent in all.
-    fn send(&mut self, memory: &GuestRam, segments: &[Segment], sent: usize, size: usize) -> usize {
+    /// Sends what is left of a buffer, or the `most` bytes of it. Returns how much of it was sent in all.
+    fn send(&mut self, memory: &GuestRam, buffer: &[Segment], sent: usize, most: usize) -> usize {
         if self.write_ended {
-            return size;
+            return total(buffer);
         }
         if !self.writable {
             return sent;
         }
-        let rest = part(segments, sent, size - sent);
-        let slices: Vec<_> = rest
-            .iter()
-            .filter_map(|segment| memory.get_slice(segment.address, segment.length).ok())
-            .collect();
-        match stream::send(&self.stream, &slices) {
-            Ok(bytes) => sent + bytes,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.writable = false;
-                sent
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => sent,
-            Err(_) => {
-                self.end_writing();
-                size
-            }
+        match stream::send(&self.stream, &slices(memory, &part(buffer, sent, most))) {
+            Ok(bytes) => return sent + bytes,
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => self.writable = false,
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                    self.end_writing();
+                    return total(buffer);
+                }
+                _ => {
+                    self.writable = false;
+                    self.retry = Some(Instant::now() + PAUSE);
+                }
+            },
         }
+        sent
     }
 
     /// Moves bytes from the host to the guest, until either has enough.
@@ -204,6 +220,7 @@ impl Port {
         interrupt: &Interrupt,
     ) -> Result<Progress, QueueError> {
         let mut progress = Progress::More;
+        let mut budget = TURN_BYTES;
         for _ in 0..TURN {
             if !self.guest_open || !self.readable || self.read_ended {
                 progress = Progress::Idle;
@@ -225,9 +242,15 @@ impl Port {
                 queue.finish(&chain, 0)?;
                 continue;
             }
-            match self.fill(memory, &chain.writable) {
-                Some(bytes) => queue.finish(&chain, bytes)?,
+            match self.fill(memory, &part(&chain.writable, 0, budget)) {
+                Some(bytes) => {
+                    queue.finish(&chain, bytes)?;
+                    budget = budget.saturating_sub(bytes);
+                }
                 None => self.spare = Some(chain),
+            }
+            if budget == 0 {
+                break;
             }
         }
         queue.notify(interrupt)?;
@@ -235,12 +258,8 @@ impl Port {
     }
 
     /// Fills a buffer from the stream; `None` if nothing came.
-    fn fill(&mut self, memory: &GuestRam, segments: &[Segment]) -> Option<usize> {
-        let slices: Vec<_> = segments
-            .iter()
-            .filter_map(|segment| memory.get_slice(segment.address, segment.length).ok())
-            .collect();
-        match stream::receive(&self.stream, &slices) {
+    fn fill(&mut self, memory: &GuestRam, room: &[Segment]) -> Option<usize> {
+        match stream::receive(&self.stream, &slices(memory, room)) {
             Ok(bytes) if bytes > 0 => return Some(bytes),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -258,4 +277,10 @@ impl Port {
             self.announcements.open |= self.read_ended;
         }
     }
+}
+
+/// Memory of a buffer, which was checked when it was taken.
+fn slices<'a>(memory: &'a GuestRam, segments: &[Segment]) -> Vec<VolatileSlice<'a>> {
+    let slice = |segment: &Segment| memory.get_slice(segment.address, segment.length).ok();
+    segments.iter().filter_map(slice).collect()
 }

@@ -296,6 +296,56 @@ fn a_full_stream_holds_the_guest_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_turn_is_bounded_with_a_host_that_takes_everything() {
+    let mut guest = Guest::opened(1);
+    // The same half megabyte, in many pieces and requests.
+    for _ in 0..4 {
+        guest.driver.add(1, &[(DATA, 0x8_0000, 0); 10]);
+    }
+    let mut host = guest.hosts.remove(0);
+    let reading = std::thread::spawn(move || std::io::copy(&mut host, &mut std::io::sink()));
+    let mut turns: u64 = 0;
+    while guest.driver.used(1).is_none() {
+        guest.driver.transport.process();
+        let ready = HostReady {
+            readable: false,
+            writable: true,
+            closed: false,
+        };
+        guest.driver.transport.host_ready(0, ready);
+        turns += 1;
+        assert!(turns < 1_000_000);
+    }
+    drop(guest);
+    let taken = reading.join().unwrap().unwrap();
+    assert!(taken >= 5 << 20, "{taken}");
+    assert!(taken <= turns * (256 << 10), "{taken} in {turns}");
+}
+
+#[test]
+fn a_turn_is_bounded_with_a_host_that_sends_for_ever() {
+    let mut guest = Guest::opened(1);
+    guest.driver.add(0, &[(DATA, 0x8_0000, WRITE); 20]);
+    let mut host = guest.hosts.remove(0);
+    let writing = std::thread::spawn(move || while host.write_all(&[7; 1 << 16]).is_ok() {});
+    let ready = HostReady {
+        readable: true,
+        writable: false,
+        closed: false,
+    };
+    let written = loop {
+        guest.driver.transport.host_ready(0, ready);
+        guest.driver.transport.process();
+        if let Some((_, written)) = guest.driver.used(0) {
+            break written;
+        }
+    };
+    assert!(written <= 256 << 10, "{written}");
+    drop(guest);
+    writing.join().unwrap();
+}
+
+#[test]
 fn without_buffers_the_host_waits_and_nothing_is_lost() {
     let mut guest = Guest::opened(1);
     let sent: Vec<u8> = (0..100_000_u32)

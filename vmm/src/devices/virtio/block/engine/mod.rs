@@ -20,8 +20,6 @@ use ring::Ring;
 
 /// Operations that are under way at once.
 pub(super) const DEPTH: usize = 256;
-/// Pieces of memory in one operation (`IOV_MAX`).
-pub(super) const MAX_PIECES: usize = 1024;
 
 /// Which of a disk's two files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +64,7 @@ impl std::fmt::Debug for Buffers {
 }
 
 impl Buffers {
-    /// These segments, at most [`MAX_PIECES`] of them.
+    /// These segments, at most 1,024 of them (`IOV_MAX`), which is more than a request has.
     pub(super) fn new(memory: &GuestRam, segments: &[Segment]) -> io::Result<Self> {
         let vectors = segments
             .iter()

@@ -64,16 +64,81 @@ fn one_turn_is_bounded() {
             finished += 1;
         }
     }
-    // Many ranges of 256 MiB count as more than a turn.
-    let mut budget = Budget::new(TURN);
+}
+
+fn sixteen_large_ranges() -> Vec<u8> {
+    range_bytes(0, MAX_RANGE, 0).repeat(16)
+}
+
+/// How many turns a request takes by itself.
+fn turns(device: &mut Block, memory: &GuestRam, chain: Chain) -> usize {
+    let mut task = Task::new(memory, chain, &device.disk).unwrap();
+    for turn in 1.. {
+        let mut budget = Budget::new(TURN);
+        loop {
+            match task.step(memory, &mut device.disk, &mut budget) {
+                Step::Finished(outcome) => {
+                    outcome.unwrap();
+                    return turn;
+                }
+                Step::Later => break,
+                Step::Wait(operation) => {
+                    let engine = device.engine.as_mut().unwrap();
+                    engine.push(0, operation);
+                    engine.drain(|(_, result)| task.completed(result, &mut device.disk));
+                }
+            }
+        }
+        assert!(budget.is_spent());
+    }
+    unreachable!()
+}
+
+#[test]
+fn one_request_is_no_longer_than_a_turn() {
     let base = base();
     base.as_file().set_len(1 << 30).unwrap();
-    let mut device = block(&base, Writes::InMemory, Kind::Any);
     let memory = small_memory();
-    let range = range_bytes(0, MAX_RANGE, 0);
-    let mut task = Task::new(&memory, chain(&memory, DISCARD, &range), &device.disk).unwrap();
-    task.step(&memory, &mut device.disk, &mut budget);
-    assert!(budget.is_spent());
+    for writes in [Writes::InMemory, in_file()] {
+        let mut device = block(&base, writes, Kind::Any);
+        device
+            .prepare(&(Arc::new(|| Ok(())) as Arc<Confine>))
+            .unwrap();
+        let discard = chain(&memory, DISCARD, &sixteen_large_ranges());
+        assert_eq!(turns(&mut device, &memory, discard), 16);
+        // Every other sector private.
+        for sector in (0..8192).step_by(2) {
+            device.disk.image.mark(sector * SECTOR, SECTOR, true);
+        }
+        let piece = Segment {
+            address: GuestAddress(8192),
+            length: 1 << 15,
+        };
+        let mut read = chain(&memory, READ, &[]);
+        read.writable.splice(0..0, [piece; 128]);
+        let turns = turns(&mut device, &memory, read);
+        assert!((5..=10).contains(&turns), "{turns}");
+    }
+}
+
+#[test]
+fn a_request_of_more_turns_than_one_comes_to_its_end() {
+    let base = base();
+    base.as_file().set_len(1 << 30).unwrap();
+    let device = block(&base, Writes::InMemory, Kind::Any);
+    let driver = Driver::started(device, EVENT_INDEX);
+    let mut guest = Guest { driver, base };
+    guest.driver.put(DATA, &sixteen_large_ranges());
+    guest.put_header(DISCARD, 0);
+    let pieces = [(HEADER, 16, 0), (DATA, 256, 0), (STATUS, 1, WRITE)];
+    guest.driver.add(0, &pieces);
+    let mut turns = 1;
+    while guest.driver.transport.process() == Progress::More {
+        turns += 1;
+    }
+    assert_eq!(turns, 17);
+    assert_eq!(guest.finished(), (0, 1));
+    assert_eq!(guest.driver.get(STATUS, 1), [OK]);
 }
 
 #[test]

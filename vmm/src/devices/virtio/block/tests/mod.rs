@@ -152,7 +152,7 @@ impl Guest {
         };
         let ready = {
             let streams = self.driver.transport.host_streams();
-            let mut fds = [PollFd::new(&streams[0], PollFlags::IN)];
+            let mut fds = [PollFd::new(&streams[0].fd, PollFlags::IN)];
             poll(&mut fds, Some(&limit)).unwrap()
         };
         assert_eq!(ready, 1, "nothing happens");

@@ -88,6 +88,34 @@ fn takes_as_many_pieces_as_it_says() {
 }
 
 #[test]
+fn a_request_in_more_pieces_stops_the_device() {
+    for (pieces, is_taken) in [(254, true), (255, false), (1000, false)] {
+        let mut guest = guest();
+        guest.put_header(READ, 0);
+        let table = DATA + 0x1_0000;
+        let all = std::iter::once((HEADER, 16, 1))
+            .chain(std::iter::repeat_n((DATA, 2, 1 | WRITE), pieces))
+            .chain([(STATUS, 1, WRITE)]);
+        let mut count = 0;
+        for (index, (address, length, flags)) in (0_u16..).zip(all) {
+            let descriptor = Descriptor {
+                address,
+                length,
+                flags,
+                next: index + 1,
+            };
+            guest
+                .driver
+                .describe_at(table + u64::from(index) * 16, descriptor);
+            count += 1;
+        }
+        guest.driver.add(0, &[(table, count * 16, INDIRECT)]);
+        guest.driver.run();
+        assert_eq!(guest.driver.is_broken(), !is_taken, "{pieces}");
+    }
+}
+
+#[test]
 fn takes_indirect_requests() {
     let mut guest = guest();
     guest.put_header(READ, 2);
