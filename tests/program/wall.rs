@@ -76,6 +76,15 @@ fn the_machines_process_is_confined() {
     let limits = fs::read_to_string(machine.join("limits")).unwrap();
     let core = limits.lines().find(|l| l.starts_with("Max core file size"));
     assert!(core.unwrap().contains(" 0 "), "{limits}");
+    if on_kvm {
+        let limit = |name: &str| {
+            let rest = limits.lines().find_map(|line| line.strip_prefix(name))?;
+            rest.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        assert!(limit("Max open files").unwrap() < 200, "{limits}");
+        assert!(limit("Max address space").unwrap() < 16 << 30, "{limits}");
+        assert_eq!(limit("Max file size"), Some(0), "{limits}");
+    }
 
     let tasks = fs::read_dir(machine.join("task")).unwrap();
     let tasks: Vec<_> = tasks.map(|task| task.unwrap().path()).collect();

@@ -22,7 +22,7 @@ pub struct Stats {
     pub guest_memory: Option<u64>,
     /// The most memory that the machine's process had at once, the guest's included, in bytes.
     pub memory_peak: Option<u64>,
-    /// The same without the guest's memory. What the guest gave back before is counted here.
+    /// The same without the guest's memory; not known if the guest has given any back.
     pub vmm_memory_peak: Option<u64>,
 }
 
@@ -37,6 +37,13 @@ pub struct DeviceStats {
     pub bytes_from_guest: u64,
     /// Bytes that these were answered with.
     pub bytes_to_guest: u64,
+}
+
+impl DeviceStats {
+    /// Whether this is a balloon through which the guest gave memory back.
+    pub(crate) fn gave_memory_back(&self) -> bool {
+        self.name == "balloon" && self.operations > 0
+    }
 }
 
 /// Counts what a device does.

@@ -29,8 +29,8 @@ pub(crate) fn spawn<T>(enter: impl FnOnce() -> T, run: impl FnOnce(T)) -> io::Re
         -1 => Err(io::Error::last_os_error()),
         0 => {
             drop(read);
-            let _ = catch_unwind(AssertUnwindSafe(|| spawn_sibling(write, enter, run)));
-            exit();
+            let ended = catch_unwind(AssertUnwindSafe(|| spawn_sibling(write, enter, run)));
+            exit(ended.is_err().into());
         }
         first => {
             drop(write);
@@ -71,9 +71,9 @@ fn spawn_sibling<T>(write: OwnedFd, enter: impl FnOnce() -> T, run: impl FnOnce(
 }
 
 /// Ends this process without anything that the caller's code would do at its own end.
-fn exit() -> ! {
+fn exit(code: libc::c_int) -> ! {
     // SAFETY: ends the process.
-    unsafe { libc::_exit(0) }
+    unsafe { libc::_exit(code) }
 }
 
 /// Waits for a child's end. `None` if somebody else has, or nobody ever needs to.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kvm_ioctls::{IoEventAddress, NoDatamatch, VmFd};
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::MmioSlot;
 use super::virtio::mmio::{INTERRUPT_ACKNOWLEDGE, INTERRUPT_STATUS, QUEUE_NOTIFY, Transport};
@@ -30,7 +30,7 @@ impl BusDevice {
                 Arc::clone(&interrupt),
             )),
             interrupt,
-            notified: EventFd::new(EFD_NONBLOCK)?,
+            notified: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
         })
     }
 

@@ -8,7 +8,7 @@ use kvm_ioctls::VmFd;
 use rustix::event::{PollFd, PollFlags, poll};
 use vm_superio::serial::NoEvents;
 use vm_superio::{Serial, Trigger};
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::Place;
 use crate::arch;
@@ -22,7 +22,7 @@ pub(crate) struct SerialPort(Serial<SerialInterrupt, NoEvents, SerialOutput>);
 impl SerialPort {
     /// A port that sends to `output`, until `stop` is readable.
     pub(crate) fn new(vm: &VmFd, output: OwnedFd, stop: &EventFd) -> io::Result<Self> {
-        let interrupt = EventFd::new(EFD_NONBLOCK)?;
+        let interrupt = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
         vm.register_irqfd(&interrupt, arch::SERIAL_GSI)?;
         let output = SerialOutput {
             output: output.into(),

@@ -29,13 +29,15 @@ use input::Input;
 /// Bytes of the disks: the last page is not a whole one.
 const DISK: usize = 67 * 512;
 
-/// A disk without writes, with writes in memory, or with writes in a file, and a guest that uses it.
+/// A disk without writes, with writes in memory, or with writes in a file, on a host with `io_uring` or without,
+/// and a guest that uses it.
 ///
 /// # Errors
 /// If the host refuses what the device needs.
 pub fn block(bytes: &[u8]) -> io::Result<()> {
     let mut input = Input::new(bytes);
-    let writes = match input.byte() % 3 {
+    let kind = input.byte();
+    let writes = match kind % 3 {
         0 => Writes::Refused,
         1 => Writes::InMemory,
         _ => Writes::InFile {
@@ -49,6 +51,11 @@ pub fn block(bytes: &[u8]) -> io::Result<()> {
         writes,
     })
     .map_err(io::Error::other)?;
+    let device = if (kind / 3).is_multiple_of(2) {
+        device
+    } else {
+        device.on_threads()
+    };
     Guest::new(device, Vec::new())?.run(input);
     Ok(())
 }

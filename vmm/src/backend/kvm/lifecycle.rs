@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
+use super::gate::Gate;
 use super::kick::VcpuThread;
 use crate::backend::VmExit;
 
@@ -18,6 +19,7 @@ pub(super) struct Lifecycle {
     stopped: EventFd,
     /// Readable once all threads must end.
     stop: EventFd,
+    gate: Gate,
     stopping: AtomicBool,
     settled: AtomicBool,
     exit: Mutex<Option<VmExit>>,
@@ -27,8 +29,9 @@ pub(super) struct Lifecycle {
 impl Lifecycle {
     pub(super) fn new(vcpus: u8) -> io::Result<Self> {
         Ok(Self {
-            stopped: EventFd::new(EFD_NONBLOCK)?,
-            stop: EventFd::new(EFD_NONBLOCK)?,
+            stopped: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
+            stop: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
+            gate: Gate::new(vcpus),
             stopping: AtomicBool::new(false),
             settled: AtomicBool::new(false),
             exit: Mutex::new(None),
@@ -38,10 +41,15 @@ impl Lifecycle {
 
     /// Ends all threads. The first reason given is the machine's; without one it was told to stop.
     pub(super) fn end(&self, exit: Option<VmExit>) {
-        if self.stopping.swap(true, Ordering::SeqCst) {
-            return;
+        {
+            // Whoever comes second finds the reason there.
+            let mut reason = self.exit_lock();
+            if self.stopping.swap(true, Ordering::SeqCst) {
+                return;
+            }
+            *reason = exit;
         }
-        *self.exit_lock() = exit;
+        self.gate.open();
         // A counter of a few cannot be full.
         let _ = self.stop.write(1);
         for vcpu in &self.vcpus {
@@ -77,6 +85,10 @@ impl Lifecycle {
 
     pub(super) fn stop(&self) -> &EventFd {
         &self.stop
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     pub(super) fn vcpu(&self, index: u8) -> Option<&VcpuThread> {
@@ -116,6 +128,15 @@ pub(super) fn remember_panics() {
     REMEMBER.store(true, Ordering::SeqCst);
 }
 
+/// That this thread of a machine panicked.
+pub(super) fn panicked(thread: &str) -> VmExit {
+    let mut message = format!("The machine's {thread} thread panicked");
+    if let Some(text) = &*PANIC.lock().unwrap_or_else(PoisonError::into_inner) {
+        message = format!("{message}: {text}");
+    }
+    VmExit::Broken(message)
+}
+
 /// Ends the machine as broken when the thread that holds it panics.
 pub(super) struct PanicGuard<'a> {
     pub(super) lifecycle: &'a Lifecycle,
@@ -125,11 +146,7 @@ pub(super) struct PanicGuard<'a> {
 impl Drop for PanicGuard<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            let mut message = format!("The machine's {} thread panicked", self.thread);
-            if let Some(text) = &*PANIC.lock().unwrap_or_else(PoisonError::into_inner) {
-                message = format!("{message}: {text}");
-            }
-            self.lifecycle.end(Some(VmExit::Broken(message)));
+            self.lifecycle.end(Some(panicked(self.thread)));
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::devices::platform::PlatformDevices;
 use crate::devices::virtio::Confine;
 use crate::memory::{self, GuestRam};
 use crate::signals;
-use crate::stats::{ExitCounters, Stats};
+use crate::stats::{DeviceStats, ExitCounters, Stats};
 use crate::thread::{self, Thread};
 
 /// A machine on KVM, in this process. Dropped, it stops.
@@ -46,7 +46,7 @@ pub(super) struct Parts {
 }
 
 impl KvmMachine {
-    /// Starts the machine's threads.
+    /// Starts the machine's threads, and returns when each is confined.
     pub(super) fn start(
         parts: Parts,
         vcpus: Vec<VcpuFd>,
@@ -61,7 +61,7 @@ impl KvmMachine {
         };
         {
             let (parts, lifecycle) = (Arc::clone(&parts), Arc::clone(&machine.lifecycle));
-            let devices = thread::spawn("devices", move || run_devices(&parts, &lifecycle))?;
+            let devices = thread::spawn("devices", move || run_devices(&parts, lifecycle))?;
             machine.threads.push(devices);
         }
         for (index, vcpu) in (0..).zip(vcpus) {
@@ -71,7 +71,13 @@ impl KvmMachine {
             })?;
             machine.threads.push(vcpu);
         }
+        machine.lifecycle.gate().wait_for_all();
         Ok(machine)
+    }
+
+    /// Lets the vCPUs run the guest's first instruction.
+    pub(super) fn enter_guest(&self) {
+        self.lifecycle.gate().open();
     }
 
     /// Becomes readable when the machine has stopped by itself.
@@ -93,18 +99,21 @@ impl KvmMachine {
             let _ = counters.add_to(&mut kvm);
         }
         let devices = self.parts.bus.devices().iter();
+        let devices: Vec<_> = devices.map(|device| device.transport().stats()).collect();
         let peak = peak_memory();
         let guest = memory::resident(&self.parts.memory).ok();
         Stats {
             exits: self.parts.exits.read(),
             exit_time: self.parts.exits.time(),
             kvm,
-            devices: devices.map(|device| device.transport().stats()).collect(),
-            guest_memory: guest,
-            memory_peak: peak,
+            // At the peak, the guest may have had what it has given back since.
             vmm_memory_peak: guest
                 .zip(peak)
+                .filter(|_| !devices.iter().any(DeviceStats::gave_memory_back))
                 .map(|(guest, peak)| peak.saturating_sub(guest)),
+            devices,
+            guest_memory: guest,
+            memory_peak: peak,
         }
     }
 }
@@ -131,17 +140,18 @@ fn peak_memory() -> Option<u64> {
     u64::try_from(kib).ok()?.checked_mul(1024)
 }
 
-fn run_devices(parts: &Parts, lifecycle: &Lifecycle) {
-    let _settle = Settle(lifecycle);
+fn run_devices(parts: &Parts, lifecycle: Arc<Lifecycle>) {
+    let _settle = Settle(&lifecycle);
     let _guard = PanicGuard {
-        lifecycle,
+        lifecycle: &lifecycle,
         thread: "device",
     };
     let result = signals::block_all()
-        .and_then(|()| prepare(parts))
-        .and_then(|()| EventLoop::new(&parts.bus, lifecycle.stop()))
-        .and_then(|mut events| {
+        .and_then(|()| prepare(parts, &lifecycle))
+        .and_then(|threads| {
+            let mut events = EventLoop::new(&parts.bus, lifecycle.stop())?;
             parts.sandbox.enter_devices()?;
+            lifecycle.gate().devices_confined(threads);
             events.run()?;
             events.drain();
             Ok(())
@@ -152,14 +162,19 @@ fn run_devices(parts: &Parts, lifecycle: &Lifecycle) {
     }
 }
 
-/// Gets ready what works for the devices beside their thread, confined as it will be.
-fn prepare(parts: &Parts) -> io::Result<()> {
-    let sandbox = Arc::clone(&parts.sandbox);
-    let confine: Arc<Confine> = Arc::new(move || sandbox.enter_devices());
-    for device in parts.bus.devices() {
-        device.transport().prepare(&confine)?;
-    }
-    Ok(())
+/// Gets ready what works for the devices beside their thread, confined as it will be: so many threads.
+fn prepare(parts: &Parts, lifecycle: &Arc<Lifecycle>) -> io::Result<usize> {
+    let (sandbox, theirs) = (Arc::clone(&parts.sandbox), Arc::clone(lifecycle));
+    let confine: Arc<Confine> = Arc::new(move || {
+        let confined = sandbox.enter_devices();
+        // One that could not be does no work.
+        theirs.gate().confined();
+        confined
+    });
+    let mut devices = parts.bus.devices().iter();
+    devices.try_fold(0, |threads, device| {
+        Ok(threads + device.transport().prepare(&confine)?)
+    })
 }
 
 /// Lets the owner know of the machine's end when the devices' thread ends, however it does.

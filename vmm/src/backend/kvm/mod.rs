@@ -1,6 +1,7 @@
 //! The backend that runs machines on `/dev/kvm`, each in a process of its own.
 
 mod counters;
+mod gate;
 pub(crate) mod kick;
 mod lifecycle;
 mod machine;
@@ -62,7 +63,7 @@ struct Built {
 }
 
 impl Built {
-    /// Starts it in this process.
+    /// Starts it in this process. Its guest waits for [`KvmMachine::enter_guest`].
     fn start(self) -> Result<KvmMachine, StartError> {
         KvmMachine::start(self.parts, self.vcpus, self.lifecycle)
             .map_err(failed("Cannot start the virtual machine's threads"))

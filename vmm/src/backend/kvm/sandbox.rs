@@ -18,7 +18,7 @@ use crate::arch;
 const KVM_RUN: u64 = 0xae80;
 
 /// For every thread: memory, locks, events, messages on standard error, the thread's own end.
-const COMMON: [libc::c_long; 19] = [
+const COMMON: [libc::c_long; 15] = [
     libc::SYS_brk,
     libc::SYS_clock_gettime,
     libc::SYS_close,
@@ -33,11 +33,7 @@ const COMMON: [libc::c_long; 19] = [
     libc::SYS_read,
     libc::SYS_restart_syscall,
     libc::SYS_rt_sigprocmask,
-    libc::SYS_rt_sigreturn,
-    libc::SYS_sched_yield,
-    libc::SYS_sigaltstack,
     libc::SYS_write,
-    libc::SYS_writev,
 ];
 
 /// For the thread that reports to the machine's owner: messages, and what there is to count.
@@ -83,7 +79,8 @@ impl Sandbox {
     pub(crate) fn new(confined: bool) -> io::Result<Self> {
         let build = || -> Result<Filters, seccompiler::BackendError> {
             let mut devices = common()?;
-            devices.extend(DEVICES.map(|number| (number, Vec::new())));
+            let calls = DEVICES.into_iter().chain(arch::EVENT_SYSCALLS);
+            devices.extend(calls.map(|number| (number, Vec::new())));
             let mut vcpu = common()?;
             let mut requests = Vec::new();
             for request in [KVM_RUN].into_iter().chain(arch::VCPU_IOCTLS) {
@@ -135,11 +132,7 @@ fn enter(filter: &BpfProgram) -> io::Result<()> {
 }
 
 fn common() -> Result<Rules, seccompiler::BackendError> {
-    let mut rules: Rules = COMMON
-        .into_iter()
-        .chain(arch::EVENT_SYSCALLS)
-        .map(|number| (number, Vec::new()))
-        .collect();
+    let mut rules: Rules = COMMON.map(|number| (number, Vec::new())).into();
     // Memory, but none that could be executed.
     let executable = u64::from(libc::PROT_EXEC.unsigned_abs());
     for number in [libc::SYS_mmap, libc::SYS_mprotect] {
@@ -212,14 +205,32 @@ mod tests {
                 0,
             )
         };
-        // SAFETY: signal 0 only asks whether the process exists.
-        let signal = unsafe { libc::kill(1, 0) };
+        // SAFETY: signal 0 only asks whether the process exists, and 0 and -1 are descriptors and addresses of
+        // nothing that a request or a change could do something to.
+        let others = unsafe {
+            [
+                i64::from(libc::kill(1, 0)),
+                libc::syscall(libc::SYS_tgkill, 1, 1, 0),
+                i64::from(libc::connect(-1, ptr::null(), 0)),
+                // KVM_GET_API_VERSION, and a terminal's TIOCSTI.
+                i64::from(libc::ioctl(-1, 0xae00)),
+                i64::from(libc::ioctl(-1, libc::TIOCSTI)),
+            ]
+            .map(|result| (result, io::Error::last_os_error().raw_os_error()))
+        };
+        // SAFETY: a mapping of its own, that nobody uses.
+        let executable = unsafe {
+            let (access, kind) = (libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+            let page = libc::mmap(ptr::null_mut(), 4096, access, kind, -1, 0);
+            libc::mprotect(page, 4096, libc::PROT_READ | libc::PROT_EXEC)
+        };
         refused(File::open("/proc/self/status"))
             && refused(UnixStream::pair())
             && refused(std::process::Command::new("true").status())
             && refused(thread::Builder::new().spawn(|| {}))
             && mapping == libc::MAP_FAILED
-            && signal == -1
+            && executable == -1
+            && others == [(-1, Some(libc::EPERM)); 5]
     }
 
     fn works() -> bool {

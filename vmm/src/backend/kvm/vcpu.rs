@@ -38,6 +38,8 @@ pub(super) fn run(index: u8, mut vcpu: VcpuFd, parts: &Parts, lifecycle: &Lifecy
         let message = format!("Cannot confine the thread of {name}: {error}");
         return lifecycle.end(Some(VmExit::Broken(message)));
     }
+    lifecycle.gate().confined();
+    lifecycle.gate().pass();
     if index == 0 {
         parts.timeline.mark(Step::Entry);
     }

@@ -288,7 +288,7 @@ mod tests {
             let descriptor = Descriptor {
                 address: DATA,
                 length: 0x7_0000,
-                flags: WRITE | NEXT * u16::from(index < 999),
+                flags: WRITE | (NEXT * u16::from(index < 999)),
                 next: index + 1,
             };
             driver.describe_at(table + u64::from(index) * 16, descriptor);

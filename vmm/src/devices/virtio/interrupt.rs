@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 /// Bits of the interrupt status register (virtio 1.2, section 4.2.2).
 const USED_BUFFER: u32 = 1;
@@ -21,7 +21,7 @@ impl Interrupt {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             status: AtomicU32::new(0),
-            line: EventFd::new(EFD_NONBLOCK)?,
+            line: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
         })
     }
 

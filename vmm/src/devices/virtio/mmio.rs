@@ -137,7 +137,7 @@ impl Transport {
     }
 
     /// Gets ready what works for the device beside the devices' thread.
-    pub(crate) fn prepare(&mut self, confine: &Arc<Confine>) -> io::Result<()> {
+    pub(crate) fn prepare(&mut self, confine: &Arc<Confine>) -> io::Result<usize> {
         self.device.prepare(confine)
     }
 

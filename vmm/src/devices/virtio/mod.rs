@@ -105,12 +105,12 @@ pub(crate) trait VirtioDevice: Send {
     fn process(&mut self) -> Result<Progress, QueueError>;
 
     /// Gets ready what works for the device beside the devices' thread, which calls this before it
-    /// confines itself; threads that are made here have to do so on their own.
+    /// confines itself; threads that are made here have to do so on their own. Returns how many there are.
     ///
     /// # Errors
     /// If the host refuses what is needed.
-    fn prepare(&mut self, _confine: &Arc<Confine>) -> io::Result<()> {
-        Ok(())
+    fn prepare(&mut self, _confine: &Arc<Confine>) -> io::Result<usize> {
+        Ok(0)
     }
 
     /// The device's driver sleeps until it is answered, and other programs of the guest go on.

@@ -10,7 +10,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::VmmProcess;
 use super::channel::{Channel, Report};
-use super::child::{attend, confine};
+use super::child::{Limits, attend, confine, telling_panics};
 use crate::backend::kvm::lifecycle::{self, Lifecycle};
 use crate::backend::kvm::machine::KvmMachine;
 use crate::backend::kvm::{sandbox, testing};
@@ -87,9 +87,14 @@ fn a_panic_in_the_devices_thread_is_an_error_and_no_hang() {
             let keep = [theirs.as_raw_fd(), kvm.as_raw_fd()];
             fork::close_others(keep.to_vec()).unwrap();
             lifecycle::remember_panics();
-            confine(namespaces, None).unwrap();
+            let limits = Limits {
+                descriptors: 16,
+                file_size: None,
+            };
+            confine(namespaces, &limits).unwrap();
             let machine = start(&kvm, childs);
             sandbox::enter_attendant().unwrap();
+            machine.enter_guest();
             attend(&machine, false, &theirs);
         },
     )
@@ -106,6 +111,32 @@ fn a_panic_in_the_devices_thread_is_an_error_and_no_hang() {
         reason.contains("device thread panicked") && reason.contains("as it should"),
         "{reason}"
     );
+}
+
+#[test]
+fn a_panic_in_the_first_thread_is_told() {
+    let (ours, theirs) = Channel::pair().unwrap();
+    lifecycle::prepare_for_panics();
+    let pid = fork::spawn(
+        || (),
+        |()| {
+            fork::close_others(vec![theirs.as_raw_fd()]).unwrap();
+            lifecycle::remember_panics();
+            telling_panics(&theirs, || panic!("as it should"));
+        },
+    )
+    .unwrap();
+    drop(theirs);
+    let timeline = Arc::new(Timeline::new().unwrap());
+    let mut machine = VmmProcess::owning(pid, ours, timeline);
+    let limit = Timespec::try_from(Duration::from_secs(20)).unwrap();
+    let mut fds = [PollFd::from_borrowed_fd(machine.stopped(), PollFlags::IN)];
+    assert_eq!(poll(&mut fds, Some(&limit)).unwrap(), 1);
+    let Some(VmExit::Broken(reason)) = machine.exit() else {
+        panic!("not broken");
+    };
+    assert!(reason.contains("first thread panicked"), "{reason}");
+    assert!(reason.contains("as it should"), "{reason}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -19,8 +20,11 @@ use crate::config::{VmConfig, Writes};
 use crate::confinement::{self, Namespaces, Paths};
 use crate::signals;
 
-/// Descriptors that the machine's threads may open before they are confined themselves.
+/// Descriptors that the machine's threads may open before they are confined themselves, beside those of
+/// disks.
 const SPARE_DESCRIPTORS: u64 = 64;
+/// The same for each disk: its two files once more, its ring, or its files for the threads in place of that.
+const DISK_DESCRIPTORS: u64 = 4;
 /// Address space that they may take beside the machine's memory and disks, in bytes: stacks, and what the
 /// allocator sets aside for each thread.
 const SPARE_MEMORY: u64 = 2 << 30;
@@ -35,16 +39,28 @@ pub(super) fn run(
 ) {
     timeline.mark(Step::Process);
     let counted = config.stats;
-    match start(config, namespaces, channel, timeline) {
-        Ok(machine) => {
-            if channel.send(Report::Started).is_ok() {
-                attend(&machine, counted, channel);
+    telling_panics(channel, || {
+        match start(config, namespaces, channel, timeline) {
+            Ok(machine) => {
+                // What says so is still trusted: the guest runs only then.
+                if channel.send(Report::Started).is_ok() {
+                    machine.enter_guest();
+                    attend(&machine, counted, channel);
+                }
+            }
+            Err(error) => {
+                // Without an owner there is nobody to tell.
+                let _ = channel.send(Report::Failed((&error).into()));
             }
         }
-        Err(error) => {
-            // Without an owner there is nobody to tell.
-            let _ = channel.send(Report::Failed((&error).into()));
-        }
+    });
+}
+
+/// Tells the owner of a panic in `run`, which is for the machine's first thread.
+pub(super) fn telling_panics(channel: &Channel, run: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(run)).is_err() {
+        let (exit, stats) = (lifecycle::panicked("first"), None);
+        let _ = channel.send(Report::Stopped { exit, stats });
     }
 }
 
@@ -55,13 +71,13 @@ fn start(
     timeline: Arc<Timeline>,
 ) -> Result<KvmMachine, StartError> {
     let sandbox = config.sandbox;
-    let file_size = largest_file(&config);
+    let limits = Limits::of(&config);
     leave(&config, channel).map_err(kvm::failed("Cannot set up the machine's process"))?;
     lifecycle::remember_panics();
     let machine = kvm::build(config, Arc::clone(&timeline))?;
     // All files are open, and no instruction of the guest has run.
     if sandbox {
-        confine(namespaces, file_size)
+        confine(namespaces, &limits)
             .map_err(kvm::failed("Cannot confine the machine's process"))?;
     }
     // Last, since a change of identity undoes it. Had the owner ended before, the channel is closed.
@@ -75,16 +91,38 @@ fn start(
     Ok(machine)
 }
 
-/// Gives up what the process had from its owner and does not need any more, and the right to write files
-/// beyond a size, if there is one. Its threads' filters come on top of that.
-pub(super) fn confine(namespaces: Namespaces, file_size: Option<u64>) -> io::Result<()> {
+/// What a machine's process will need.
+#[derive(Debug)]
+pub(super) struct Limits {
+    /// Descriptors that its threads open.
+    pub(super) descriptors: u64,
+    /// The size of the largest file that it writes to, those of disks; `None` if its serial port may be a file
+    /// as well, which has no limit.
+    pub(super) file_size: Option<u64>,
+}
+
+impl Limits {
+    fn of(config: &VmConfig) -> Self {
+        let disks = config.disks.iter();
+        let written = disks.filter(|disk| matches!(disk.writes, Writes::InFile { .. }));
+        // One that cannot be examined cannot be opened either, and that is said there.
+        let sizes = written.filter_map(|disk| Some(fs::metadata(&disk.path).ok()?.len()));
+        let disks = u64::try_from(config.disks.len()).unwrap_or(u64::MAX);
+        Self {
+            descriptors: SPARE_DESCRIPTORS + DISK_DESCRIPTORS.saturating_mul(disks),
+            file_size: config.serial.is_none().then(|| sizes.max().unwrap_or(0)),
+        }
+    }
+}
+
+/// Gives up what the process had from its owner and does not need any more, and the right to more than it will
+/// need. Its threads' filters come on top of that.
+pub(super) fn confine(namespaces: Namespaces, limits: &Limits) -> io::Result<()> {
     confinement::limit_address_space(SPARE_MEMORY)?;
     let emptied = match namespaces {
-        Namespaces::Own => match confinement::empty_root() {
-            // Nothing can be put in the place of a root that is no mount: a chroot's, or the initramfs.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => false,
-            other => other.map(|()| true)?,
-        },
+        // Nothing can be put in the place of a root that is no mount, as a chroot's or the initramfs; and some
+        // hosts' security modules allow namespaces, but no mounts in them.
+        Namespaces::Own => confinement::empty_root().is_ok(),
         Namespaces::Shared => false,
     };
     if !emptied {
@@ -94,18 +132,10 @@ pub(super) fn confine(namespaces: Namespaces, file_size: Option<u64>) -> io::Res
     confinement::forbid_dumps()?;
     // The lowest free number is about how many there are.
     let used = io::stdin().as_fd().try_clone_to_owned()?.as_raw_fd();
-    confinement::limit_descriptors(u64::try_from(used).unwrap_or(0) + SPARE_DESCRIPTORS)?;
-    file_size.map_or(Ok(()), confinement::limit_file_size)
-}
-
-/// The size of the largest file that the machine writes to, those of disks; `None` if its serial port may
-/// be a file as well, which has no limit.
-fn largest_file(config: &VmConfig) -> Option<u64> {
-    let disks = config.disks.iter();
-    let written = disks.filter(|disk| matches!(disk.writes, Writes::InFile { .. }));
-    // One that cannot be examined cannot be opened either, and that is said there.
-    let sizes = written.filter_map(|disk| Some(fs::metadata(&disk.path).ok()?.len()));
-    config.serial.is_none().then(|| sizes.max().unwrap_or(0))
+    confinement::limit_descriptors(u64::try_from(used).unwrap_or(0) + limits.descriptors)?;
+    limits
+        .file_size
+        .map_or(Ok(()), confinement::limit_file_size)
 }
 
 /// Parts from the owner: its descriptors, its terminal, its signals.

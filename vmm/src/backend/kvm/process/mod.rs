@@ -68,6 +68,10 @@ impl VmmProcess {
                 Ok(process)
             }
             Ok(Some(Report::Failed(failure))) => Err(failure.into()),
+            Ok(Some(Report::Stopped {
+                exit: VmExit::Broken(reason),
+                ..
+            })) => Err(failed(io::Error::other(reason))),
             other => Err(failed(io::Error::other(process.explain(&other)))),
         }
     }

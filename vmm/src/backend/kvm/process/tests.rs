@@ -1,6 +1,7 @@
 //! What a machine's process can still do once it is confined, before its threads have their filters of
 //! system calls as well: each wall has to hold alone.
 
+use std::env::consts::ARCH;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -18,8 +19,9 @@ use rustix::process::{
 use rustix::thread::{
     capabilities, no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
-use super::child::confine;
+use super::child::{Limits, confine};
 use crate::backend::fork;
 use crate::confinement::{Namespaces, enter_namespaces};
 use crate::signals;
@@ -146,7 +148,11 @@ fn within_reach(enter: impl FnOnce() -> Namespaces, confined: bool) -> String {
         if confined {
             // What is told by a signal else.
             signals::block_all().unwrap();
-            confine(namespaces, Some(FILE_SIZE)).unwrap();
+            let limits = Limits {
+                descriptors: 64,
+                file_size: Some(FILE_SIZE),
+            };
+            confine(namespaces, &limits).unwrap();
             assert!(host.open.set_len(FILE_SIZE).is_ok());
             let root = fs::read_dir("/").map_or(0, Iterator::count);
             let (user, group) = (geteuid().as_raw(), getegid().as_raw());
@@ -223,6 +229,31 @@ fn in_a_chroot_paths_are_denied() {
     // Without /proc, nobody knows how much memory it had.
     let expected = "Own, 0 in /, 65534:65534: four gigabytes of addresses";
     assert_eq!(within_reach(enter, true), expected);
+}
+
+#[test]
+fn where_mounts_are_refused_paths_are_denied() {
+    if !geteuid().is_root() {
+        // An ordinary user's own sockets are then within reach of all but the filters of system calls.
+        return;
+    }
+    // As the security modules of some hosts refuse them, with namespaces or not.
+    let enter = || {
+        let namespaces = enter_namespaces(true);
+        let filter: BpfProgram = SeccompFilter::new(
+            [(libc::SYS_mount, Vec::new())].into(),
+            SeccompAction::Allow,
+            SeccompAction::Errno(libc::EACCES.unsigned_abs()),
+            ARCH.try_into().unwrap(),
+        )
+        .unwrap()
+        .try_into()
+        .unwrap();
+        apply_filter(&filter).unwrap();
+        namespaces
+    };
+    let said = within_reach(enter, true);
+    assert_eq!(said, "Own, 0 in /, 65534:65534: ");
 }
 
 #[test]

@@ -185,6 +185,15 @@ impl Block {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+impl Block {
+    /// The same as on a host that forbids `io_uring`.
+    pub(crate) fn on_threads(mut self) -> Self {
+        self.engine_kind = Kind::Threads;
+        self
+    }
+}
+
 /// Where a disk's writes go, for messages.
 fn place(disk: &Disk) -> String {
     match &disk.writes {
@@ -233,21 +242,15 @@ impl VirtioDevice for Block {
         self.active = None;
     }
 
-    fn prepare(&mut self, confine: &Arc<Confine>) -> io::Result<()> {
+    fn prepare(&mut self, confine: &Arc<Confine>) -> io::Result<usize> {
         let scratch = match &self.disk.image.overlay {
             Overlay::File(file) => Some(file),
             Overlay::None | Overlay::Memory(_) => None,
         };
         let base = &self.disk.image.base;
         let event = Arc::clone(&self.event);
-        self.engine = Some(Engine::new(
-            self.engine_kind,
-            base,
-            scratch,
-            event,
-            confine,
-        )?);
-        Ok(())
+        let engine = Engine::new(self.engine_kind, base, scratch, event, confine)?;
+        Ok(self.engine.insert(engine).threads())
     }
 
     fn host_streams(&self) -> Vec<HostStream<'_>> {

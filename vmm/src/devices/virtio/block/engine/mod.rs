@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use vm_memory::GuestMemoryBackend;
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::super::{Confine, Segment};
 use crate::memory::GuestRam;
@@ -94,7 +94,7 @@ pub(super) enum Kind {
     /// `io_uring` if it can be had.
     Any,
     /// Threads.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     Threads,
 }
 
@@ -128,7 +128,7 @@ impl Engine {
     ) -> io::Result<Self> {
         let ring = match kind {
             Kind::Any => Ring::new(base, scratch, &event).ok(),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "fuzzing"))]
             Kind::Threads => None,
         };
         let work = match ring {
@@ -168,8 +168,16 @@ impl Engine {
         usize::try_from(read).ok().filter(|&read| read > 0)
     }
 
+    /// Threads of its own.
+    pub(super) fn threads(&self) -> usize {
+        match &self.work {
+            Work::Ring(_) | Work::Broken(_) => 0,
+            Work::Pool(pool) => pool.threads(),
+        }
+    }
+
     pub(super) fn event() -> io::Result<Arc<EventFd>> {
-        EventFd::new(EFD_NONBLOCK).map(Arc::new)
+        EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).map(Arc::new)
     }
 
     /// Takes an operation under a number below [`DEPTH`] that no other one under way has. It may wait

@@ -74,13 +74,17 @@ impl Pool {
         Ok(pool)
     }
 
+    pub(super) fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
     pub(super) fn push(&self, number: usize, operation: Operation) {
         self.shared.lock().waiting.push_back((number, operation));
         self.shared.changed.notify_one();
     }
 
-    /// The next operation that is done. A panic that one ended in goes on here, in whoever asks: what is waited
-    /// for must not stay away without a word.
+    /// The next operation that is done. A panic that a thread ended in goes on here, in whoever asks: what is
+    /// waited for must not stay away without a word.
     pub(super) fn next(&self) -> Option<Completion> {
         let mut state = self.shared.lock();
         if let Some(panic) = state.panic.take() {
@@ -104,21 +108,29 @@ impl Drop for Pool {
 impl Shared {
     /// What a thread does until the pool ends.
     fn run(&self, confine: &Arc<Confine>) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work(confine))) {
+            self.lock().panic = Some(panic);
+            self.announce();
+        }
+    }
+
+    fn work(&self, confine: &Arc<Confine>) {
         let confined = signals::block_all().and_then(|()| confine());
         while let Some((number, operation)) = self.take() {
             let result = match &confined {
-                Ok(()) => catch_unwind(AssertUnwindSafe(|| self.carry_out(&operation))),
-                Err(error) => Ok(Err(error.kind().into())),
+                Ok(()) => self.carry_out(&operation),
+                Err(error) => Err(error.kind().into()),
             };
             // Guest memory is not touched any more once it is said to be done.
             drop(operation);
-            match result {
-                Ok(result) => self.lock().done.push((number, result)),
-                Err(panic) => self.lock().panic = Some(panic),
-            }
-            // Only a full counter can refuse, and then there is an announcement already.
-            let _ = self.event.write(1);
+            self.lock().done.push((number, result));
+            self.announce();
         }
+    }
+
+    fn announce(&self) {
+        // Only a full counter can refuse, and then there is an announcement already.
+        let _ = self.event.write(1);
     }
 
     fn take(&self) -> Option<(usize, Operation)> {
@@ -173,12 +185,10 @@ mod tests {
     fn a_panic_goes_on_where_the_operation_is_waited_for() {
         let file = tempfile::tempfile().unwrap();
         let event = Arc::new(EventFd::new(0).unwrap());
-        let confine: Arc<Confine> = Arc::new(|| Ok(()));
+        let confine: Arc<Confine> = Arc::new(|| resume_unwind(Box::new("as it should")));
         let pool = Pool::new(&file, None, &event, &confine).unwrap();
-        assert!(pool.next().is_none());
-        pool.shared.lock().panic = Some(Box::new("broken"));
+        assert!(event.read().unwrap() > 0);
         let panic = catch_unwind(AssertUnwindSafe(|| pool.next())).unwrap_err();
-        assert_eq!(panic.downcast_ref(), Some(&"broken"));
-        assert!(pool.next().is_none());
+        assert_eq!(panic.downcast_ref(), Some(&"as it should"));
     }
 }

@@ -64,14 +64,16 @@ fn in_file() -> Writes {
 }
 
 fn block(base: &NamedTempFile, writes: Writes, kind: Kind) -> Block {
-    let mut device = Block::new(&Disk {
+    let device = Block::new(&Disk {
         path: base.path().into(),
         serial: "disk-0".into(),
         writes,
     })
     .unwrap();
-    device.engine_kind = kind;
-    device
+    match kind {
+        Kind::Any => device,
+        Kind::Threads => device.on_threads(),
+    }
 }
 
 fn guest_with(writes: Writes, kind: Kind) -> Guest {
