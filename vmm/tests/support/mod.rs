@@ -13,13 +13,16 @@ use vmm::{Machine, VmConfig, VmExit};
 
 use self::bare_metal::PROGRAMS;
 
+/// Memory of the tests' machines, in bytes.
+pub(crate) const MEMORY: u64 = 64 << 20;
+
 /// A machine of one vCPU without any device, to add to.
 #[allow(dead_code, reason = "each test takes what it needs")]
 pub(crate) fn config(kernel: PathBuf) -> VmConfig {
     VmConfig {
         arch: Arch::HOST,
         vcpus: 1,
-        memory: 64 << 20,
+        memory: MEMORY,
         kernel,
         kaslr: true,
         initramfs: Vec::new(),
