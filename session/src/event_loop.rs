@@ -25,6 +25,12 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// is in its buffers, so this is enough for any, and a guest that lies about its output ends as well.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
+/// What may still come of a stream after the guest's last word, in bytes: a guest that writes as fast as it is read
+/// is never waited for, so no time ends it. guest-init says that word once a port has taken all output, however
+/// long our reader keeps it waiting before that. What is on its way then lies in the port's queue, of 128 buffers
+/// (QEMU's; ours has 64) of at most 32 KiB (Linux's), and in a socket: all in all a fraction of this.
+const MAX_OUTSTANDING: u64 = 32 << 20;
+
 /// This many signals that ask the program to end are not a request any more: as docker does.
 const IMPATIENCE: u32 = 3;
 
@@ -63,24 +69,9 @@ pub(crate) struct EventLoop<'a> {
 #[derive(Clone, Debug)]
 struct Ending {
     outcome: Outcome,
-    stdout_bytes: u64,
-    stderr_bytes: u64,
     last_progress: Instant,
     /// How long the guest was waited for, and not our own reader.
     waited: Duration,
-}
-
-impl Ending {
-    /// From now on.
-    fn new(outcome: Outcome, stdout_bytes: u64, stderr_bytes: u64) -> Self {
-        Self {
-            outcome,
-            stdout_bytes,
-            stderr_bytes,
-            last_progress: Instant::now(),
-            waited: Duration::ZERO,
-        }
-    }
 }
 
 impl fmt::Debug for EventLoop<'_> {
@@ -316,8 +307,7 @@ impl<'a> EventLoop<'a> {
                     stderr_bytes,
                 } => {
                     (self.milestone)(Milestone::CommandExited);
-                    let outcome = Outcome::Exited(status);
-                    self.ending = Some(Ending::new(outcome, stdout_bytes, stderr_bytes));
+                    self.end(Outcome::Exited(status), stdout_bytes, stderr_bytes);
                     return Ok(None);
                 }
                 GuestMessage::Failed { kind, message } => {
@@ -336,8 +326,23 @@ impl<'a> EventLoop<'a> {
         if self.ending.is_none() {
             let stdout_bytes = self.stdout.received() + self.stdout.waiting();
             let stderr_bytes = self.stderr.received() + self.stderr.waiting();
-            self.ending = Some(Ending::new(Outcome::Stopped, stdout_bytes, stderr_bytes));
+            self.end(Outcome::Stopped, stdout_bytes, stderr_bytes);
         }
+    }
+
+    /// Only output is left to be passed on, up to so many bytes in all of each stream.
+    fn end(&mut self, outcome: Outcome, stdout_bytes: u64, stderr_bytes: u64) {
+        for (flow, bytes) in [
+            (&mut self.stdout, stdout_bytes),
+            (&mut self.stderr, stderr_bytes),
+        ] {
+            flow.end_at(bytes.min(flow.received().saturating_add(MAX_OUTSTANDING)));
+        }
+        self.ending = Some(Ending {
+            outcome,
+            last_progress: Instant::now(),
+            waited: Duration::ZERO,
+        });
     }
 
     fn forward_signals(&mut self) -> Result<Option<Outcome>, SessionError> {
@@ -375,10 +380,7 @@ impl<'a> EventLoop<'a> {
     /// The outcome, once the command has ended and all its output has been passed on.
     fn drained(&self) -> Option<Outcome> {
         let ending = self.ending.as_ref()?;
-        let arrived = self.stdout.received() >= ending.stdout_bytes
-            && self.stderr.received() >= ending.stderr_bytes;
-        let passed_on = self.stdout.wants_sink().is_none() && self.stderr.wants_sink().is_none();
-        (arrived && passed_on).then(|| ending.outcome.clone())
+        (self.stdout.is_done() && self.stderr.is_done()).then(|| ending.outcome.clone())
     }
 
     /// When [`expired`](Self::expired) has to be asked again.

@@ -20,6 +20,7 @@ pub(crate) struct Flow<R, W> {
     buffer: Vec<u8>,
     start: usize,
     received: u64,
+    limit: u64,
 }
 
 /// What a step of a [`Flow`] met.
@@ -41,6 +42,7 @@ impl<R: AsFd, W: AsFd> Flow<R, W> {
             buffer: Vec::new(),
             start: 0,
             received: 0,
+            limit: u64::MAX,
         }
     }
 
@@ -60,6 +62,16 @@ impl<R: AsFd, W: AsFd> Flow<R, W> {
         self.start < self.buffer.len()
     }
 
+    /// Takes no more than this many bytes in all from the source.
+    pub(crate) fn end_at(&mut self, bytes: u64) {
+        self.limit = bytes;
+    }
+
+    /// All that is to be taken from the source was, and the sink has it.
+    pub(crate) fn is_done(&self) -> bool {
+        self.left() == 0 && !self.is_pending()
+    }
+
     /// Reads nothing more from the source.
     pub(crate) fn end_source(&mut self) {
         self.source = None;
@@ -67,7 +79,7 @@ impl<R: AsFd, W: AsFd> Flow<R, W> {
 
     /// The source, if there is room for what it gives.
     pub(crate) fn wants_source(&self) -> Option<BorrowedFd<'_>> {
-        if self.is_pending() {
+        if self.is_pending() || self.left() == 0 {
             return None;
         }
         Some(self.source.as_ref()?.as_fd())
@@ -83,10 +95,13 @@ impl<R: AsFd, W: AsFd> Flow<R, W> {
 
     /// Takes what the source has ready. Call after `poll(2)` named it, or with a non-blocking one.
     pub(crate) fn read(&mut self) -> io::Result<Step> {
-        let Some(source) = self.source.as_ref() else {
+        let left = self.left();
+        // An empty read would look like the source's end.
+        let Some(source) = self.source.as_ref().filter(|_| left > 0) else {
             return Ok(Step::Moved);
         };
-        self.buffer.resize(BUFFER, 0);
+        let room = usize::try_from(left).map_or(BUFFER, |left| left.min(BUFFER));
+        self.buffer.resize(room, 0);
         let result = rustix::io::read(source, self.buffer.as_mut_slice());
         self.start = 0;
         self.buffer.truncate(result.unwrap_or(0));
@@ -129,6 +144,11 @@ impl<R: AsFd, W: AsFd> Flow<R, W> {
             }
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// Bytes that may still be taken from the source.
+    fn left(&self) -> u64 {
+        self.limit.saturating_sub(self.received)
     }
 
     fn source_ended(&mut self) -> Step {

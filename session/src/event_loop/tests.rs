@@ -1,6 +1,6 @@
 //! Guests that lie to the loop, or say nothing.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::thread;
 
 use guest_init::control::{ExitStatus, encode};
@@ -14,6 +14,9 @@ const OPTIONS: Options = Options {
     timeout: None,
     start_timeout: Duration::from_secs(20),
 };
+const STATUS: ExitStatus = ExitStatus::Code(3);
+/// What is left of the time for the guest where most of it is over.
+const LEFT: Duration = Duration::from_millis(100);
 
 /// Runs a session whose guest writes to its control port and to standard error what `control` and `stderr`
 /// give, piece by piece until they end or nobody listens; `change` prepares the loop.
@@ -85,22 +88,71 @@ fn a_limit_holds_whatever_the_guest_says() {
     assert_eq!(floods, Outcome::TimedOut);
 }
 
+/// Ends the command with this much of standard error announced, and most of the time for it over already.
+fn nearly_over(event_loop: &mut EventLoop<'_>, stderr_bytes: u64) {
+    event_loop.end(Outcome::Exited(STATUS), 0, stderr_bytes);
+    let ending = event_loop.ending.as_mut().unwrap();
+    ending.waited = DRAIN_LIMIT.checked_sub(LEFT).unwrap();
+}
+
 #[test]
 fn output_that_is_announced_and_comes_drop_by_drop_ends() {
-    let status = ExitStatus::Code(3);
     let drops = || {
         thread::sleep(Duration::from_millis(10));
         Some(vec![b'x'])
     };
-    // Most of the limit is over already.
-    let nearly = |event_loop: &mut EventLoop<'_>| {
-        event_loop.ending = Some(Ending {
-            waited: DRAIN_LIMIT.checked_sub(Duration::from_millis(100)).unwrap(),
-            ..Ending::new(Outcome::Exited(status), 0, u64::MAX)
-        });
-    };
     let begun = Instant::now();
-    let outcome = session(OPTIONS, || None, drops, nearly);
-    assert_eq!(outcome, Outcome::Exited(status));
+    let outcome = session(
+        OPTIONS,
+        || None,
+        drops,
+        |event_loop| nearly_over(event_loop, u64::MAX),
+    );
+    assert_eq!(outcome, Outcome::Exited(STATUS));
     assert!(begun.elapsed() < DRAIN_TIMEOUT);
+}
+
+#[test]
+fn output_that_is_announced_without_end_and_floods_ends() {
+    let exited = GuestMessage::Exited {
+        status: STATUS,
+        stdout_bytes: 0,
+        stderr_bytes: u64::MAX,
+    };
+    let mut last_word = Some(encode(&exited).unwrap());
+    let begun = Instant::now();
+    let outcome = session(
+        OPTIONS,
+        || last_word.take(),
+        || Some(vec![b'x'; 1 << 20]),
+        |_| (),
+    );
+    assert_eq!(outcome, Outcome::Exited(STATUS));
+    assert!(begun.elapsed() < DRAIN_LIMIT);
+}
+
+#[test]
+fn a_reader_may_take_its_time_for_what_the_guest_wrote() {
+    const BYTES: usize = 1 << 20;
+    let (mut reader, sink) = std::io::pipe().unwrap();
+    let reader = thread::spawn(move || {
+        thread::sleep(LEFT * 3);
+        let mut taken = Vec::new();
+        reader.read_to_end(&mut taken).unwrap();
+        taken.len()
+    });
+    let mut output = Some(vec![b'x'; BYTES]);
+    let outcome = session(
+        OPTIONS,
+        || None,
+        || output.take(),
+        |event_loop| {
+            let source = event_loop.stderr.wants_source().unwrap();
+            let source = source.try_clone_to_owned().unwrap();
+            event_loop.stderr = Flow::new(Some(source.into()), sink.into());
+            nearly_over(event_loop, BYTES as u64);
+        },
+    );
+    assert_eq!(outcome, Outcome::Exited(STATUS));
+    assert_eq!(reader.join().unwrap(), BYTES);
 }

@@ -73,3 +73,20 @@ fn a_sink_without_room_is_an_error() {
         std::io::ErrorKind::StorageFull
     );
 }
+
+#[test]
+fn no_more_is_taken_than_there_is_to_be() {
+    let (source, mut writer) = pair();
+    let (sink, _reader) = pair();
+    let mut flow = Flow::new(Some(source), sink);
+    writer.write_all(b"all and more").unwrap();
+    flow.end_at(3);
+    assert!(!flow.is_done());
+    assert_eq!(flow.read().unwrap(), Step::Moved);
+    assert_eq!(flow.received(), 3);
+    assert!(!flow.is_done());
+    assert_eq!(flow.write().unwrap(), Step::Moved);
+    assert!(flow.is_done() && flow.wants_source().is_none());
+    assert_eq!(flow.read().unwrap(), Step::Moved);
+    assert_eq!(flow.received(), 3);
+}
