@@ -8,7 +8,7 @@ use images::{DiskCache, Store};
 
 use crate::home::Home;
 use crate::output::{self, line};
-use crate::units;
+use crate::{run, units};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -23,6 +23,7 @@ pub struct PruneOptions {
 pub fn run(options: &PruneOptions) -> Result<ExitCode> {
     let home = Home::open()?;
     let disks = DiskCache::open(&home.disks())?;
+    run::prune_names(&home.run())?;
     let pruned = Store::open(&home.images())?.prune(&disks)?;
     if options.json {
         output::json(&pruned)?;

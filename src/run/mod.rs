@@ -23,6 +23,7 @@ use session::Milestone;
 
 pub use guest::arch as guest_arch;
 pub use image::Wanted;
+pub use name::prune as prune_names;
 pub use options::{Pull, RunOptions};
 pub use stats::lines as stats_lines;
 

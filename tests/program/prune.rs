@@ -2,15 +2,13 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::symlink;
 use std::process::{Command, Output};
 
-use crate::support::{PYTHON2, given, home, output, piped, shell, terrarium};
+use crate::support::{PYTHON2, output, own_home, piped, shell, terrarium};
 
 #[test]
 fn a_running_machine_keeps_its_disk() {
-    let own = tempfile::tempdir().unwrap();
-    symlink(home().join("kernels"), own.path().join("kernels")).unwrap();
+    let own = own_home();
     let here = |command: &mut Command| -> Output {
         let output = output(command.env("TERRARIUM_HOME", own.path()));
         let said = String::from_utf8_lossy(&output.stderr);
@@ -18,8 +16,6 @@ fn a_running_machine_keeps_its_disk() {
         output
     };
     let disks = || fs::read_dir(own.path().join("disks")).unwrap().count();
-    here(terrarium().args(["load", "--quiet", &given("TERRARIUM_TEST_STANDIN")]));
-
     // Nothing has read the library before the user's line comes.
     let script = "echo ready; read line; python2 -c 'import json; print json.dumps([1])'";
     let mut run = shell(["-i"], script);

@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{assert_output, backend, home, output, shell, started};
+use crate::support::{assert_output, backend, output, own_home, shell, started, terrarium};
 
 /// The processes that `parent` started and has not waited for.
 fn children(parent: u32) -> Vec<u32> {
@@ -163,30 +163,40 @@ fn files(folder: &Path, found: &mut BTreeSet<PathBuf>) {
 
 #[test]
 fn a_killed_command_leaves_nothing_behind() {
-    let mut before = BTreeSet::new();
-    files(&home(), &mut before);
-    let name = format!("killed-{}", std::process::id());
+    let own = own_home();
+    let here = |command: &mut Command| output(command.env("TERRARIUM_HOME", own.path()));
+    let all = || {
+        let mut all = BTreeSet::new();
+        files(own.path(), &mut all);
+        all
+    };
+    // The first run makes what stays: the image's disk.
+    assert_output(
+        &here(&mut shell(["--name", "killed"], "echo once")),
+        0,
+        "once\n",
+    );
+    let before = all();
     let temporary = tempfile::tempdir().unwrap();
     let scratch = temporary.path().to_str().unwrap();
-    let options = ["--name", &name, "--scratch-dir", scratch];
     let script = "echo much >/file; sync; echo ready; exec sleep 600";
-    let mut command = started(shell(options, script).env("TMPDIR", scratch));
+    let mut run = shell(["--name", "killed", "--scratch-dir", scratch], script);
+    run.env("TERRARIUM_HOME", own.path()).env("TMPDIR", scratch);
+    let mut command = started(&mut run);
     let machine = machine_of(&command);
     command.kill().unwrap();
     command.wait().unwrap();
     assert_ends(&machine);
     assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0);
-    // Its name is free again, and its file goes with the one that takes it.
-    let output = output(&mut shell(["--name", &name], "echo again"));
-    assert_eq!(output.stdout, b"again\n");
-    let mut after = BTreeSet::new();
-    files(&home(), &mut after);
-    let new: Vec<_> = after.difference(&before).collect();
-    assert!(
-        !new.iter()
-            .any(|path| path.to_string_lossy().contains(&name)),
-        "{new:?}"
+    // Its name alone can still be seen, by a file that is locked no more.
+    let name = own.path().join("run/killed");
+    assert_eq!(all().difference(&before).collect::<Vec<_>>(), [&name]);
+    assert_output(
+        &here(terrarium().arg("prune")),
+        0,
+        "Removed 0 blobs and 0 disks, 0 B\n",
     );
+    assert_eq!(all(), before);
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod store;
 use std::env;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use tempfile::TempDir;
 
 /// The stand-in for `python:2.7.16-alpine3.9`, in the test home.
 pub const PYTHON2: &str = "localhost/python:2.7.18-standin";
@@ -35,6 +37,18 @@ pub fn given(name: &str) -> String {
 /// A store that holds a kernel and both images. Tests may add to it, but take nothing away.
 pub fn home() -> PathBuf {
     PathBuf::from(given("TERRARIUM_TEST_HOME"))
+}
+
+/// A store of a test's own, with the test home's kernels and the stand-in image.
+pub fn own_home() -> TempDir {
+    let own = tempfile::tempdir().unwrap();
+    symlink(home().join("kernels"), own.path().join("kernels")).unwrap();
+    let mut load = terrarium();
+    load.args(["load", "--quiet", &given("TERRARIUM_TEST_STANDIN")]);
+    let output = output(load.env("TERRARIUM_HOME", own.path()));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    own
 }
 
 /// The backend under test.
