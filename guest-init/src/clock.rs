@@ -19,11 +19,12 @@ pub(crate) fn microseconds(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Sets the wall clock if it is off. `at_start` is the host's time when the run began, in
-/// nanoseconds since 1970: about when the guest's kernel did.
+/// Sets the wall clock forward if it is behind. `at_start` is the host's time shortly before the guest's
+/// kernel started, in nanoseconds since 1970, so what follows from it is never ahead of the host's time: a
+/// clock that is ahead of that is nearer to it, and is left alone.
 pub(crate) fn correct(at_start: u64) -> Result<(), Failure> {
     let wanted = Duration::from_nanos(at_start).saturating_add(since_boot());
-    if duration(clock_gettime(ClockId::Realtime)).abs_diff(wanted) <= TOLERANCE {
+    if wanted.saturating_sub(duration(clock_gettime(ClockId::Realtime))) <= TOLERANCE {
         return Ok(());
     }
     Timespec::try_from(wanted)

@@ -44,8 +44,9 @@ pub struct RunSpec {
     pub linux32: bool,
     /// Resource limits of the command.
     pub rlimits: Vec<Rlimit>,
-    /// The host's clock when the run began, in nanoseconds since 1970-01-01 UTC: set in the guest if
-    /// its own is more than a second off (a machine without a real-time clock starts in 1970).
+    /// The host's clock just before the machine starts, in nanoseconds since 1970-01-01 UTC: the guest's,
+    /// where it is more than a second behind this and what has passed since its kernel's start, is set
+    /// forward (a machine without a real-time clock starts in 1970).
     pub wall_clock_ns: u64,
 }
 

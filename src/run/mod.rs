@@ -111,6 +111,8 @@ pub fn run(options: RunOptions, mut trace: Trace) -> Result<u8> {
 
     trace.stage("machine start");
     let (ports, machine_ports) = session::ports().context("Cannot make the guest's ports")?;
+    // The guest takes this for the time at which its kernel started: nothing slow may come after it.
+    spec.wall_clock_ns = spec::wall_clock();
     let config = machine::describe(
         &options,
         &kernel,

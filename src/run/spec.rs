@@ -89,7 +89,8 @@ pub fn build(options: &RunOptions, streams: &Streams, image: &ImageConfig) -> Re
         modules: Vec::new(),
         emulation: None,
         rlimits: options.ulimit.iter().map(|limit| limit.0).collect(),
-        wall_clock_ns: wall_clock(),
+        // Taken just before the machine starts.
+        wall_clock_ns: 0,
     };
     without_nul(&spec.user, "The user")?;
     without_nul(&spec.working_directory, "The working directory")?;
@@ -147,7 +148,7 @@ fn random_name() -> Result<String> {
 }
 
 /// Nanoseconds since 1970; 0, which the guest takes as unknown, on a host whose clock is before it.
-fn wall_clock() -> u64 {
+pub fn wall_clock() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()

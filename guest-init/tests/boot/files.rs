@@ -106,18 +106,33 @@ fn the_root_can_be_read_only() {
     );
 }
 
+/// The host's time, in seconds since 1970.
+fn now() -> u64 {
+    let since_1970 = std::time::SystemTime::UNIX_EPOCH.elapsed();
+    since_1970.unwrap().as_secs()
+}
+
 #[test]
 fn the_wall_clock_is_the_hosts() {
     let disk = Image::new().disk();
-    let now = || {
-        std::time::SystemTime::UNIX_EPOCH
-            .elapsed()
-            .unwrap()
-            .as_secs()
-    };
     let before = now();
     let text = finish(&shell("date +%s"), &disk).text();
     let told: u64 = text.trim().parse().unwrap();
     // The guest's share of the boot may be counted twice where its clocks are slow.
     assert!((before..=now() + 5).contains(&told), "{before} {told}");
+}
+
+#[test]
+fn the_wall_clock_is_set_forward_only() {
+    const HOUR: u64 = 3600;
+    let disk = Image::new().disk();
+    // The machine has a clock, which is right.
+    for (host, expected) in [(now() - HOUR, now()), (now() + HOUR, now() + HOUR)] {
+        let mut spec = shell("date +%s");
+        spec.wall_clock_ns = host * 1_000_000_000;
+        let text = finish(&spec, &disk).text();
+        let told: u64 = text.trim().parse().unwrap();
+        // Boots take a while on a busy host, but no such part of an hour.
+        assert!(told.abs_diff(expected) < HOUR / 4, "{expected} {told}");
+    }
 }

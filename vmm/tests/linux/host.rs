@@ -306,8 +306,8 @@ fn resident() -> usize {
 }
 
 /// The guest has the host's time, also when the machine's process was stopped for a while. What its kernel lost
-/// until it found its clock it lacks: it counts ticks by then, which an overloaded host does not give in time, and
-/// there is no guest-init here to set it right.
+/// until it found its clock it lacks: it counts ticks by then, which an overloaded host does not give in time. No
+/// guest-init makes up for that: it goes by the time since the kernel's start, which lacks the same.
 pub(crate) fn clock(host: &Host) {
     let mut running = host.start(2, 192 << 20);
     running.expect("ready");
