@@ -17,6 +17,7 @@ kvm_host_qemu() {
 	((${#debs[@]} == 3)) || exit 1
 	qemu=$lab/kvm-host/qemu-$arch-$(key_of "${debs[@]##*/}" "$(declare -f unpack_qemu)")
 	make_once "$qemu" unpack_qemu "$arch" "${debs[@]}"
+	[[ ! -e $qemu/unmended ]] || say "this QEMU's VMRUN is not as known: its guests may hang now and then"
 	printf '%s\n' "$qemu/usr/bin/qemu-system-$arch" -L "$qemu/usr/share/qemu" -L /usr/share/seabios
 }
 
@@ -32,10 +33,11 @@ unpack_qemu() { # ARCH DEB... FOLDER
 	[[ $1 == x86_64 ]] || return 0
 	# shellcheck disable=SC2016 # for perl
 	perl -0777 -p -i -e '
-		$mended = s/(\x44\x89\xab.{4})\x89\xb3..\xff\xff(\xc7\x83.{4}\0{4}\x48\xc7\x83.{4}\xff{4}
-			\xf6\x05.{5}\x0f\x85.{4}\xba\x01\0\0\0\x48\x89\xdf\xe8)/$1\x66\x0f\x1f\x44\0\0$2/gsx;
-		END { exit($mended != 1) }' "$folder/usr/bin/qemu-system-x86_64" ||
-		say "this QEMU's VMRUN is not as known, so it stays as it is: its guests may hang now and then"
+		my $code = qr/(\x44\x89\xab.{4})\x89\xb3..\xff\xff(\xc7\x83.{4}\0{4}\x48\xc7\x83.{4}\xff{4}
+			\xf6\x05.{5}\x0f\x85.{4}\xba\x01\0\0\0\x48\x89\xdf\xe8)/sx;
+		$places++ while /$code/g;
+		s/$code/$1\x66\x0f\x1f\x44\0\0$2/ if $places == 1;
+		END { $? ||= $places != 1 }' "$folder/usr/bin/qemu-system-x86_64" || touch "$folder/unmended"
 }
 
 # kvm_host_image ARCH: prints the folder that holds `kernel` and `initramfs`.

@@ -1,7 +1,7 @@
 //! `--name`: no two running machines share one.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -57,10 +57,9 @@ pub fn prune(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(context)? {
         let path = entry.with_context(context)?.path();
         let context = || format!("Cannot remove {}", path.display());
-        let file = match File::options().write(true).open(&path) {
-            // Its machine has ended meanwhile.
-            Err(e) if e.kind() == ErrorKind::NotFound => continue,
-            file => file.with_context(context)?,
+        // It may have gone meanwhile, or be none of ours.
+        let Ok(file) = File::options().write(true).open(&path) else {
+            continue;
         };
         match file.try_lock() {
             Ok(()) => {}

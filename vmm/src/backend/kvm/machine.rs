@@ -166,9 +166,18 @@ fn run_devices(parts: &Parts, lifecycle: Arc<Lifecycle>) {
 fn prepare(parts: &Parts, lifecycle: &Arc<Lifecycle>) -> io::Result<usize> {
     let (sandbox, theirs) = (Arc::clone(&parts.sandbox), Arc::clone(lifecycle));
     let confine: Arc<Confine> = Arc::new(move || {
-        let confined = sandbox.enter_devices();
-        // One that could not be does no work.
-        theirs.gate().confined();
+        let _guard = PanicGuard {
+            lifecycle: &theirs,
+            thread: "disk",
+        };
+        let confined = signals::block_all().and_then(|()| sandbox.enter_devices());
+        match &confined {
+            Ok(()) => theirs.gate().confined(),
+            Err(error) => {
+                let message = format!("Cannot confine a disk's thread: {error}");
+                theirs.end(Some(VmExit::Broken(message)));
+            }
+        }
         confined
     });
     let mut devices = parts.bus.devices().iter();
@@ -183,5 +192,35 @@ struct Settle<'a>(&'a Lifecycle);
 impl Drop for Settle<'_> {
     fn drop(&mut self) {
         self.0.settle();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::backend::kvm::testing;
+
+    #[test]
+    fn no_instruction_runs_before_the_guest_is_entered() {
+        let Some(kvm) = testing::kvm() else {
+            return;
+        };
+        let timeline = Arc::new(Timeline::new().unwrap());
+        let (parts, vcpus) = testing::parts(&kvm, Vec::new(), 1, timeline);
+        let lifecycle = Arc::new(Lifecycle::new(1).unwrap());
+        let machine = KvmMachine::start(parts, vcpus, lifecycle).unwrap();
+        // Whatever a vCPU begins with that nobody has set up, it leaves the guest or stops at once.
+        let has_run = || machine.stats().exits.values().any(|&n| n > 0) || machine.exit().is_some();
+        thread::sleep(Duration::from_millis(200));
+        assert!(!has_run());
+        machine.enter_guest();
+        let begun = Instant::now();
+        while !has_run() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it does not run");
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use libc::{EACCES, EINVAL, EPERM};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, set_parent_process_death_signal, setsid};
@@ -120,9 +121,12 @@ impl Limits {
 pub(super) fn confine(namespaces: Namespaces, limits: &Limits) -> io::Result<()> {
     confinement::limit_address_space(SPARE_MEMORY)?;
     let emptied = match namespaces {
-        // Nothing can be put in the place of a root that is no mount, as a chroot's or the initramfs; and some
-        // hosts' security modules allow namespaces, but no mounts in them.
-        Namespaces::Own => confinement::empty_root().is_ok(),
+        Namespaces::Own => match confinement::empty_root() {
+            // Nothing can be put in the place of a root that is no mount, as a chroot's or the initramfs (EINVAL);
+            // and some hosts' security modules allow namespaces, but no mounts in them.
+            Err(error) if matches!(error.raw_os_error(), Some(EINVAL | EACCES | EPERM)) => false,
+            other => other.map(|()| true)?,
+        },
         Namespaces::Shared => false,
     };
     if !emptied {

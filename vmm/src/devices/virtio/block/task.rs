@@ -26,6 +26,11 @@ impl Budget {
         self.0 == 0
     }
 
+    /// Bytes that may be copied now: whole pages, and one at least.
+    fn room(&self) -> u64 {
+        (self.0 / PAGE).max(1) * PAGE
+    }
+
     pub(super) fn spend(&mut self, bytes: u64) {
         self.0 = self.0.saturating_sub(bytes);
     }
@@ -150,7 +155,9 @@ impl Task {
                 return Ok(Step::Later);
             }
             let place = offset + self.done;
-            let run = disk.image.run(place, length - self.done);
+            let run = disk
+                .image
+                .run(place, (length - self.done).min(budget.room()));
             // However short it is, it is copied or asked for by itself.
             budget.spend(run.length.max(PAGE));
             let segments = section(&self.request.input, self.done, run.length)?;
@@ -181,29 +188,29 @@ impl Task {
         offset: u64,
         length: u64,
     ) -> io::Result<Step> {
-        if self.done >= length {
-            return Ok(Step::Finished(Ok(0)));
-        }
-        if budget.is_spent() {
-            return Ok(Step::Later);
-        }
-        budget.spend(length - self.done);
-        match &disk.image.overlay {
-            Overlay::None => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
-            Overlay::Memory(mapping) => {
-                mapping.write(memory, &self.request.output, offset)?;
-                disk.image.mark(offset, length, true);
-                Ok(Step::Finished(Ok(0)))
+        while self.done < length {
+            if budget.is_spent() {
+                return Ok(Step::Later);
             }
-            Overlay::File(_) => {
-                let segments = section(&self.request.output, self.done, length - self.done)?;
-                Ok(Step::Wait(Operation {
-                    target: Target::Scratch,
-                    action: Action::Write(Buffers::new(memory, &segments)?),
-                    offset: offset + self.done,
-                }))
+            let (place, now) = (offset + self.done, (length - self.done).min(budget.room()));
+            budget.spend(now);
+            let segments = section(&self.request.output, self.done, now)?;
+            match &disk.image.overlay {
+                Overlay::None => return Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+                Overlay::Memory(mapping) => {
+                    mapping.write(memory, &segments, place)?;
+                    self.completed(usize::try_from(now).map_err(io::Error::other), disk);
+                }
+                Overlay::File(_) => {
+                    return Ok(Step::Wait(Operation {
+                        target: Target::Scratch,
+                        action: Action::Write(Buffers::new(memory, &segments)?),
+                        offset: place,
+                    }));
+                }
             }
         }
+        Ok(Step::Finished(Ok(0)))
     }
 }
 

@@ -196,16 +196,16 @@ impl Port {
         }
         match stream::send(&self.stream, &slices(memory, &part(buffer, sent, most))) {
             Ok(bytes) => return sent + bytes,
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => self.writable = false,
-                io::ErrorKind::Interrupted => {}
-                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
-                    self.end_writing();
-                    return total(buffer);
-                }
-                _ => {
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EAGAIN) => self.writable = false,
+                Some(libc::EINTR) => {}
+                Some(libc::ENOBUFS | libc::ENOMEM) => {
                     self.writable = false;
                     self.retry = Some(Instant::now() + PAUSE);
+                }
+                _ => {
+                    self.end_writing();
+                    return total(buffer);
                 }
             },
         }

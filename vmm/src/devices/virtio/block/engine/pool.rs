@@ -13,7 +13,6 @@ use vmm_sys_util::eventfd::EventFd;
 use super::super::super::Confine;
 use super::super::scratch;
 use super::{Action, Buffers, Completion, Operation, descriptors};
-use crate::signals;
 use crate::thread::{self, Thread};
 
 /// Operations that are carried out at the same time; more wait for their turn.
@@ -115,7 +114,7 @@ impl Shared {
     }
 
     fn work(&self, confine: &Arc<Confine>) {
-        let confined = signals::block_all().and_then(|()| confine());
+        let confined = confine();
         while let Some((number, operation)) = self.take() {
             let result = match &confined {
                 Ok(()) => self.carry_out(&operation),

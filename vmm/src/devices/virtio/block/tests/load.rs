@@ -106,6 +106,18 @@ fn one_request_is_no_longer_than_a_turn() {
             .unwrap();
         let discard = chain(&memory, DISCARD, &sixteen_large_ranges());
         assert_eq!(turns(&mut device, &memory, discard), 16);
+        // Much data, to private sectors and from them.
+        let piece = Segment {
+            address: GuestAddress(8192),
+            length: 56 << 10,
+        };
+        let mut write = chain(&memory, WRITE_DATA, &[]);
+        write.readable.extend([piece; 250]);
+        let mut read = chain(&memory, READ, &[]);
+        read.writable.splice(0..0, [piece; 250]);
+        assert_eq!(turns(&mut device, &memory, write), 2);
+        assert_eq!(turns(&mut device, &memory, read), 2);
+        device.disk.image.mark(0, 14 << 20, false);
         // Every other sector private.
         for sector in (0..8192).step_by(2) {
             device.disk.image.mark(sector * SECTOR, SECTOR, true);
