@@ -113,9 +113,9 @@ fn one_request_is_no_longer_than_a_turn() {
         };
         let mut write = chain(&memory, WRITE_DATA, &[]);
         write.readable.extend([piece; 250]);
+        assert_eq!(turns(&mut device, &memory, write), 2);
         let mut read = chain(&memory, READ, &[]);
         read.writable.splice(0..0, [piece; 250]);
-        assert_eq!(turns(&mut device, &memory, write), 2);
         assert_eq!(turns(&mut device, &memory, read), 2);
         device.disk.image.mark(0, 14 << 20, false);
         // Every other sector private.
