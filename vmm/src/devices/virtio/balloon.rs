@@ -143,9 +143,7 @@ fn release(memory: &GuestRam, segment: Segment) {
 mod tests {
     use vm_memory::Bytes;
 
-    use super::super::testing::{
-        DATA, Descriptor, Driver, EVENT_INDEX, INDIRECT, MEMORY_SIZE, NEXT, WRITE,
-    };
+    use super::super::testing::{DATA, Driver, EVENT_INDEX, MEMORY_SIZE, WRITE};
     use super::*;
 
     fn guest() -> Driver {
@@ -283,17 +281,7 @@ mod tests {
     fn a_report_of_more_than_a_turn_comes_to_its_end() {
         let mut driver = guest();
         // The same pages many times, 437 MiB in all, described in memory that is not among them.
-        let table = 0x6_0000;
-        for index in 0..1000_u16 {
-            let descriptor = Descriptor {
-                address: DATA,
-                length: 0x7_0000,
-                flags: WRITE | (NEXT * u16::from(index < 999)),
-                next: index + 1,
-            };
-            driver.describe_at(table + u64::from(index) * 16, descriptor);
-        }
-        driver.add(REPORTING, &[(table, 16_000, INDIRECT)]);
+        driver.add_indirect(REPORTING, 0x6_0000, &[(DATA, 0x7_0000, WRITE); 1000]);
         assert_eq!(driver.transport.process(), Progress::More);
         assert_eq!(driver.used(REPORTING), None);
         assert_eq!(driver.transport.process(), Progress::Idle);

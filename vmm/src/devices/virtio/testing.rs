@@ -225,6 +225,27 @@ impl Driver {
         head
     }
 
+    /// The same through an indirect table at `table`.
+    pub(super) fn add_indirect(
+        &mut self,
+        queue: usize,
+        table: u64,
+        pieces: &[(u64, u32, u16)],
+    ) -> u16 {
+        for (index, &(address, length, flags)) in (0_u16..).zip(pieces) {
+            let is_last = usize::from(index) + 1 == pieces.len();
+            let descriptor = Descriptor {
+                address,
+                length,
+                flags: flags | if is_last { 0 } else { NEXT },
+                next: index + 1,
+            };
+            self.describe_at(table + u64::from(index) * 16, descriptor);
+        }
+        let length = u32::try_from(pieces.len() * 16).unwrap();
+        self.add(queue, &[(table, length, INDIRECT)])
+    }
+
     /// Puts a head into the available ring.
     pub(super) fn offer(&mut self, queue: usize, head: u16) {
         let ring = &mut self.rings[queue];

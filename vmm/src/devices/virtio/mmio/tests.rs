@@ -365,20 +365,13 @@ fn indirect_tables_are_checked_as_chains_are() {
         next,
     };
     let mut driver = guest();
-    driver.describe_at(table, piece(DATA, 4, NEXT | WRITE, 1));
-    driver.describe_at(table + 16, piece(DATA + 64, 4, WRITE, 0));
-    driver.add(0, &[(table, 32, INDIRECT)]);
+    driver.add_indirect(0, table, &[(DATA, 4, WRITE), (DATA + 64, 4, WRITE)]);
     driver.run();
     assert_eq!(driver.used(0), Some((0, 8)));
 
     // As many descriptors as a chain may have, and one more.
-    let long = |d: &mut Driver, count: u16| {
-        for index in 0..count {
-            let flags = if index + 1 < count { NEXT } else { 0 };
-            let place = table + 16 * u64::from(index);
-            d.describe_at(place, piece(DATA, 1, flags | WRITE, index + 1));
-        }
-        d.add(0, &[(table, 16 * u32::from(count), INDIRECT)]);
+    let long = |d: &mut Driver, count| {
+        d.add_indirect(0, table, &vec![(DATA, 1, WRITE); count]);
     };
     let mut driver = guest();
     long(&mut driver, 1024);

@@ -15,9 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tempfile::NamedTempFile;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::super::testing::{
-    DATA, DRIVER_OK, Descriptor, Driver, EVENT_INDEX, INDIRECT, MEMORY_SIZE, WRITE,
-};
+use super::super::testing::{DATA, DRIVER_OK, Descriptor, Driver, EVENT_INDEX, MEMORY_SIZE, WRITE};
 use super::super::{Chain, Segment};
 use super::*;
 

@@ -92,24 +92,10 @@ fn a_request_in_more_pieces_stops_the_device() {
     for (pieces, is_taken) in [(254, true), (255, false), (1000, false)] {
         let mut guest = guest();
         guest.put_header(READ, 0);
-        let table = DATA + 0x1_0000;
-        let all = std::iter::once((HEADER, 16, 1))
-            .chain(std::iter::repeat_n((DATA, 2, 1 | WRITE), pieces))
-            .chain([(STATUS, 1, WRITE)]);
-        let mut count = 0;
-        for (index, (address, length, flags)) in (0_u16..).zip(all) {
-            let descriptor = Descriptor {
-                address,
-                length,
-                flags,
-                next: index + 1,
-            };
-            guest
-                .driver
-                .describe_at(table + u64::from(index) * 16, descriptor);
-            count += 1;
-        }
-        guest.driver.add(0, &[(table, count * 16, INDIRECT)]);
+        let mut all = vec![(HEADER, 16, 0)];
+        all.extend(std::iter::repeat_n((DATA, 2, WRITE), pieces));
+        all.push((STATUS, 1, WRITE));
+        guest.driver.add_indirect(0, DATA + 0x1_0000, &all);
         guest.driver.run();
         assert_eq!(guest.driver.is_broken(), !is_taken, "{pieces}");
     }
@@ -119,21 +105,8 @@ fn a_request_in_more_pieces_stops_the_device() {
 fn takes_indirect_requests() {
     let mut guest = guest();
     guest.put_header(READ, 2);
-    let table = DATA + 0x1_0000;
-    for (index, (address, length, flags)) in
-        (0_u16..).zip([(HEADER, 16, 1), (DATA, 512, 1 | WRITE), (STATUS, 1, WRITE)])
-    {
-        let descriptor = Descriptor {
-            address,
-            length,
-            flags,
-            next: index + 1,
-        };
-        guest
-            .driver
-            .describe_at(table + u64::from(index) * 16, descriptor);
-    }
-    guest.driver.add(0, &[(table, 48, INDIRECT)]);
+    let pieces = [(HEADER, 16, 0), (DATA, 512, WRITE), (STATUS, 1, WRITE)];
+    guest.driver.add_indirect(0, DATA + 0x1_0000, &pieces);
     assert_eq!(guest.finished(), (0, 513));
     assert_eq!(guest.driver.get(DATA, 512), base_bytes(1024, 512));
 }
