@@ -202,9 +202,14 @@ mod tests {
 
     use super::*;
     use crate::backend::kvm::testing;
+    use crate::config::Arch;
 
     #[test]
     fn no_instruction_runs_before_the_guest_is_entered() {
+        if Arch::HOST != Arch::X86_64 {
+            eprintln!("not tested here: a vCPU that nobody has set up may do nothing that is seen");
+            return;
+        }
         let Some(kvm) = testing::kvm() else {
             return;
         };
@@ -212,7 +217,7 @@ mod tests {
         let (parts, vcpus) = testing::parts(&kvm, Vec::new(), 1, timeline);
         let lifecycle = Arc::new(Lifecycle::new(1).unwrap());
         let machine = KvmMachine::start(parts, vcpus, lifecycle).unwrap();
-        // Whatever a vCPU begins with that nobody has set up, it leaves the guest or stops at once.
+        // A vCPU that nobody has set up begins where there is no memory, so it leaves the guest at once.
         let has_run = || machine.stats().exits.values().any(|&n| n > 0) || machine.exit().is_some();
         thread::sleep(Duration::from_millis(200));
         assert!(!has_run());
