@@ -72,6 +72,17 @@ fn start(kvm: &Kvm, timeline: Arc<Timeline>) -> KvmMachine {
     KvmMachine::start(parts, vcpus, lifecycle).unwrap()
 }
 
+/// Why a machine's process is broken, which it is to be soon.
+fn reason(machine: &mut VmmProcess) -> String {
+    let limit = Timespec::try_from(Duration::from_secs(20)).unwrap();
+    let mut fds = [PollFd::from_borrowed_fd(machine.stopped(), PollFlags::IN)];
+    assert_eq!(poll(&mut fds, Some(&limit)).unwrap(), 1, "it hangs");
+    let Some(VmExit::Broken(reason)) = machine.exit() else {
+        panic!("not broken");
+    };
+    reason
+}
+
 #[test]
 fn a_panic_in_the_devices_thread_is_an_error_and_no_hang() {
     let Some(kvm) = testing::kvm() else {
@@ -101,12 +112,7 @@ fn a_panic_in_the_devices_thread_is_an_error_and_no_hang() {
     .unwrap();
     drop(theirs);
     let mut machine = VmmProcess::owning(pid, ours, timeline);
-    let limit = Timespec::try_from(Duration::from_secs(20)).unwrap();
-    let mut fds = [PollFd::from_borrowed_fd(machine.stopped(), PollFlags::IN)];
-    assert_eq!(poll(&mut fds, Some(&limit)).unwrap(), 1, "it hangs");
-    let Some(VmExit::Broken(reason)) = machine.exit() else {
-        panic!("not broken");
-    };
+    let reason = reason(&mut machine);
     assert!(
         reason.contains("device thread panicked") && reason.contains("as it should"),
         "{reason}"
@@ -129,12 +135,7 @@ fn a_panic_in_the_first_thread_is_told() {
     drop(theirs);
     let timeline = Arc::new(Timeline::new().unwrap());
     let mut machine = VmmProcess::owning(pid, ours, timeline);
-    let limit = Timespec::try_from(Duration::from_secs(20)).unwrap();
-    let mut fds = [PollFd::from_borrowed_fd(machine.stopped(), PollFlags::IN)];
-    assert_eq!(poll(&mut fds, Some(&limit)).unwrap(), 1);
-    let Some(VmExit::Broken(reason)) = machine.exit() else {
-        panic!("not broken");
-    };
+    let reason = reason(&mut machine);
     assert!(reason.contains("first thread panicked"), "{reason}");
     assert!(reason.contains("as it should"), "{reason}");
 }
@@ -153,11 +154,7 @@ fn a_process_that_says_for_ever_what_nobody_asked_is_no_hang() {
     drop(theirs);
     let timeline = Arc::new(Timeline::new().unwrap());
     let mut machine = VmmProcess::owning(pid, ours, timeline);
-    let mut fds = [PollFd::from_borrowed_fd(machine.stopped(), PollFlags::IN)];
-    assert_eq!(poll(&mut fds, None).unwrap(), 1);
-    let Some(VmExit::Broken(reason)) = machine.exit() else {
-        panic!("not broken");
-    };
+    let reason = reason(&mut machine);
     assert!(reason.contains("said Stats"), "{reason}");
     assert!(machine.ended);
 }
