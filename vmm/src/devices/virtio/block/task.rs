@@ -93,13 +93,25 @@ impl Task {
         budget: &mut Budget,
     ) -> Step {
         budget.spend(PAGE);
-        let step = match &self.plan {
-            Plan::Done(outcome) => return Step::Finished(*outcome),
-            &Plan::Read { offset, length } => self.read(memory, disk, budget, offset, length),
-            &Plan::Write { offset, length } => self.write(memory, disk, budget, offset, length),
-            Plan::Free { ranges, zero } => free(ranges, *zero, &mut self.done, disk, budget),
-        };
-        step.unwrap_or(Step::Finished(Err(VIRTIO_BLK_S_IOERR)))
+        loop {
+            let (end, outcome) = match &self.plan {
+                Plan::Done(outcome) => return Step::Finished(*outcome),
+                Plan::Read { length, .. } => (*length, total(&self.request.input)),
+                Plan::Write { length, .. } => (*length, 0),
+                Plan::Free { ranges, .. } => (bytes(ranges.len()), 0),
+            };
+            if self.done >= end {
+                return Step::Finished(Ok(outcome));
+            }
+            if budget.is_spent() {
+                return Step::Later;
+            }
+            match self.piece(memory, disk, budget) {
+                Ok(Some(operation)) => return Step::Wait(operation),
+                Ok(None) => {}
+                Err(_) => return Step::Finished(Err(VIRTIO_BLK_S_IOERR)),
+            }
+        }
     }
 
     /// Takes in what came of the operation that it waited for. After an error, the request is over.
@@ -142,6 +154,21 @@ impl Task {
         queue.finish(&self.chain, written)
     }
 
+    /// Goes on with the next piece, or says what has to be waited for.
+    fn piece(
+        &mut self,
+        memory: &GuestRam,
+        disk: &mut BlockDisk,
+        budget: &mut Budget,
+    ) -> io::Result<Option<Operation>> {
+        match &self.plan {
+            Plan::Done(_) => Ok(None),
+            &Plan::Read { offset, length } => self.read(memory, disk, budget, offset, length),
+            &Plan::Write { offset, length } => self.write(memory, disk, budget, offset, length),
+            Plan::Free { ranges, zero } => free(ranges, *zero, &mut self.done, disk, budget),
+        }
+    }
+
     fn read(
         &mut self,
         memory: &GuestRam,
@@ -149,35 +176,28 @@ impl Task {
         budget: &mut Budget,
         offset: u64,
         length: u64,
-    ) -> io::Result<Step> {
-        while self.done < length {
-            if budget.is_spent() {
-                return Ok(Step::Later);
+    ) -> io::Result<Option<Operation>> {
+        let place = offset + self.done;
+        let most = (length - self.done).min(budget.room());
+        let run = disk.image.run(place, most);
+        // However short it is, it is copied or asked for by itself.
+        budget.spend(run.length.max(PAGE));
+        let segments = section(&self.request.input, self.done, run.length)?;
+        let target = match &disk.image.overlay {
+            Overlay::Memory(mapping) if run.private => {
+                mapping.read(memory, &segments, place)?;
+                self.done += run.length;
+                return Ok(None);
             }
-            let place = offset + self.done;
-            let run = disk
-                .image
-                .run(place, (length - self.done).min(budget.room()));
-            // However short it is, it is copied or asked for by itself.
-            budget.spend(run.length.max(PAGE));
-            let segments = section(&self.request.input, self.done, run.length)?;
-            let target = match &disk.image.overlay {
-                Overlay::Memory(mapping) if run.private => {
-                    mapping.read(memory, &segments, place)?;
-                    self.done += run.length;
-                    continue;
-                }
-                Overlay::File(_) if run.private => Target::Scratch,
-                _ => Target::Base,
-            };
-            let action = Action::Read(Buffers::new(memory, &segments)?);
-            return Ok(Step::Wait(Operation {
-                target,
-                action,
-                offset: place,
-            }));
-        }
-        Ok(Step::Finished(Ok(total(&self.request.input))))
+            Overlay::File(_) if run.private => Target::Scratch,
+            _ => Target::Base,
+        };
+        let action = Action::Read(Buffers::new(memory, &segments)?);
+        Ok(Some(Operation {
+            target,
+            action,
+            offset: place,
+        }))
     }
 
     fn write(
@@ -187,56 +207,46 @@ impl Task {
         budget: &mut Budget,
         offset: u64,
         length: u64,
-    ) -> io::Result<Step> {
-        while self.done < length {
-            if budget.is_spent() {
-                return Ok(Step::Later);
+    ) -> io::Result<Option<Operation>> {
+        let place = offset + self.done;
+        let now = (length - self.done).min(budget.room());
+        budget.spend(now);
+        let segments = section(&self.request.output, self.done, now)?;
+        match &disk.image.overlay {
+            Overlay::None => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            Overlay::Memory(mapping) => {
+                mapping.write(memory, &segments, place)?;
+                self.completed(usize::try_from(now).map_err(io::Error::other), disk);
+                Ok(None)
             }
-            let (place, now) = (offset + self.done, (length - self.done).min(budget.room()));
-            budget.spend(now);
-            let segments = section(&self.request.output, self.done, now)?;
-            match &disk.image.overlay {
-                Overlay::None => return Err(io::ErrorKind::ReadOnlyFilesystem.into()),
-                Overlay::Memory(mapping) => {
-                    mapping.write(memory, &segments, place)?;
-                    self.completed(usize::try_from(now).map_err(io::Error::other), disk);
-                }
-                Overlay::File(_) => {
-                    return Ok(Step::Wait(Operation {
-                        target: Target::Scratch,
-                        action: Action::Write(Buffers::new(memory, &segments)?),
-                        offset: place,
-                    }));
-                }
-            }
+            Overlay::File(_) => Ok(Some(Operation {
+                target: Target::Scratch,
+                action: Action::Write(Buffers::new(memory, &segments)?),
+                offset: place,
+            })),
         }
-        Ok(Step::Finished(Ok(0)))
     }
 }
 
-/// Frees ranges until one has to wait for the file, or the budget is spent.
+/// Frees the next range, unless that has to wait for the file.
 fn free(
     ranges: &[Range],
     zero: bool,
     done: &mut u64,
     disk: &mut BlockDisk,
     budget: &mut Budget,
-) -> io::Result<Step> {
-    while let Some(range) = at(ranges, *done) {
-        if budget.is_spent() {
-            return Ok(Step::Later);
-        }
-        budget.spend(range.cost());
-        if range.length == 0 {
-            *done += 1;
-            continue;
-        }
+) -> io::Result<Option<Operation>> {
+    let Some(range) = at(ranges, *done) else {
+        return Ok(None);
+    };
+    budget.spend(range.cost());
+    if range.length > 0 {
         match &disk.image.overlay {
             Overlay::None => return Err(io::ErrorKind::ReadOnlyFilesystem.into()),
             Overlay::Memory(mapping) if zero => mapping.zero(range.offset, range.end())?,
             Overlay::Memory(mapping) => mapping.discard(range.offset, range.end())?,
             Overlay::File(_) => {
-                return Ok(Step::Wait(Operation {
+                return Ok(Some(Operation {
                     target: Target::Scratch,
                     action: Action::Punch(range.length),
                     offset: range.offset,
@@ -244,9 +254,9 @@ fn free(
             }
         }
         disk.image.mark(range.offset, range.length, zero);
-        *done += 1;
     }
-    Ok(Step::Finished(Ok(0)))
+    *done += 1;
+    Ok(None)
 }
 
 fn at(ranges: &[Range], done: u64) -> Option<&Range> {
